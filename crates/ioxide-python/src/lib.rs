@@ -1,0 +1,1 @@
+//! The extension module `ioxide._ioxide`.
