@@ -1,1 +1,15 @@
 //! The parts of an event loop that know nothing of Python.
+//!
+//! Deadlines are `u64` nanoseconds of one [`clock`]. Time and bytes are arguments: everything but the
+//! system calls themselves is tested with a manual clock and scripted readiness.
+#![deny(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("ioxide-core needs Linux: epoll, eventfd and pidfd");
+
+pub mod clock;
+pub mod driver;
+pub mod inbox;
+pub mod registry;
+pub mod sys;
+pub mod timers;
