@@ -7,6 +7,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("ioxide-core needs Linux: epoll, eventfd and pidfd");
 
+pub mod buffer;
 pub mod clock;
 pub mod driver;
 pub mod inbox;

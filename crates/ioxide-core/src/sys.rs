@@ -2,6 +2,8 @@
 #![allow(unsafe_code, reason = "system calls")]
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
 /// The result of a system call that reports failure as -1 and `errno`.
 #[inline]
@@ -27,5 +29,76 @@ pub fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
             Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
             result => return result,
         }
+    }
+}
+
+/// Reads into uninitialised memory; returns how many bytes at its start are initialised now, where
+/// zero is the end of the file.
+#[inline]
+pub fn read(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
+    // SAFETY: `start` is valid for writes of `len` bytes.
+    retry(|| check_len(unsafe { libc::read(fd, start, len) }))
+}
+
+/// Writes what the kernel will take and returns how many bytes that was. To a pipe without readers
+/// it raises SIGPIPE, which Python ignores, and then fails with `EPIPE`.
+#[inline]
+pub fn write(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: `bytes` is valid for reads of its length.
+    retry(|| check_len(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) }))
+}
+
+/// As [`write()`], from several buffers at once, of which at most `IOV_MAX` are looked at.
+///
+/// # Safety
+/// Each of `buffers` must be valid for reads of its length.
+#[inline]
+pub unsafe fn writev(fd: RawFd, buffers: &[libc::iovec]) -> io::Result<usize> {
+    let count = buffers.len().min(libc::UIO_MAXIOV as usize) as libc::c_int;
+    // SAFETY: the caller promises valid buffers.
+    retry(|| check_len(unsafe { libc::writev(fd, buffers.as_ptr(), count) }))
+}
+
+/// Receives from a socket into uninitialised memory; returns how many bytes at its start are
+/// initialised now.
+#[inline]
+pub fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
+    // SAFETY: `start` is valid for writes of `len` bytes.
+    retry(|| check_len(unsafe { libc::recv(fd, start, len, 0) }))
+}
+
+/// Sends on a connected socket what the kernel will take. A peer that is gone is `EPIPE`, never a
+/// SIGPIPE.
+#[inline]
+pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    let (start, len) = (bytes.as_ptr().cast(), bytes.len());
+    // SAFETY: `start` is valid for reads of `len` bytes.
+    retry(|| check_len(unsafe { libc::send(fd, start, len, libc::MSG_NOSIGNAL) }))
+}
+
+/// As [`send`], from several buffers at once, of which at most `IOV_MAX` are looked at.
+///
+/// # Safety
+/// Each of `buffers` must be valid for reads of its length.
+#[inline]
+pub unsafe fn send_vectored(fd: RawFd, buffers: &mut [libc::iovec]) -> io::Result<usize> {
+    // SAFETY: an all-zero msghdr is a valid one without address, data and control part.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = buffers.as_mut_ptr();
+    message.msg_iovlen = buffers.len().min(libc::UIO_MAXIOV as usize) as _;
+    // SAFETY: the caller promises valid buffers, and the call only reads the message.
+    retry(|| check_len(unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL) }))
+}
+
+/// Closes a descriptor and reports what dropping it would hide (`EIO`, `ENOSPC` on some file
+/// systems). Never repeated: Linux frees the number even if it is interrupted, and somebody else may
+/// have it already.
+pub fn close(fd: OwnedFd) -> io::Result<()> {
+    // SAFETY: ownership was passed in and ends here.
+    match check(unsafe { libc::close(fd.into_raw_fd()) }) {
+        Err(error) if error.raw_os_error() != Some(libc::EINTR) => Err(error),
+        _ => Ok(()),
     }
 }
