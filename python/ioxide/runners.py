@@ -1,0 +1,212 @@
+"""The only file that owns a loop from its making to its closing: Runner and run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import enum
+import functools
+import inspect
+import signal
+import sys
+import threading
+from asyncio import constants
+from collections.abc import Callable
+from typing import Any
+
+from ._policy import new_event_loop_of_policy
+
+__all__ = ("Runner", "run")
+
+#: Seconds that close() waits for the threads of the default executor.
+_EXECUTOR_PATIENCE = getattr(constants, "THREAD_JOIN_TIMEOUT", 300)
+
+
+class _State(enum.Enum):
+    CREATED = "created"
+    INITIALIZED = "initialized"
+    CLOSED = "closed"
+
+
+class Runner:
+    """Runs coroutines one after the other in a loop of its own.
+
+        with ioxide.Runner() as runner:
+            runner.run(main())
+
+    The loop is made when it is first needed and closed with the runner: what is still running by
+    then is cancelled and awaited, asynchronous generators are closed, and the threads of the
+    default executor are joined (for 5 minutes at most).
+
+    `debug` sets the loop's debug mode, unless it is None. `loop_factory` makes the loop; without
+    one the loop is ioxide's and becomes the thread's current loop while the runner is open.
+    """
+
+    def __init__(
+        self,
+        *,
+        debug: bool | None = None,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> None:
+        self._state = _State.CREATED
+        self._debug = debug
+        self._loop_factory = loop_factory
+        self._loop: Any = None
+        self._context: contextvars.Context | None = None
+        self._interrupt_count = 0
+        self._set_event_loop = False
+
+    def __enter__(self) -> Runner:
+        self._lazy_init()
+        return self
+
+    def __exit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wind up what still runs, and close the loop. A second call does nothing."""
+        if self._state is not _State.INITIALIZED:
+            return
+        loop = self._loop
+        try:
+            _cancel_all_tasks(loop)
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(_shutdown_executor(loop))
+        finally:
+            if self._set_event_loop:
+                asyncio.set_event_loop(None)
+            loop.close()
+            self._loop = None
+            self._state = _State.CLOSED
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the runner's loop, which is made if need be."""
+        self._lazy_init()
+        loop: asyncio.AbstractEventLoop = self._loop
+        return loop
+
+    def run(self, coro: Any, *, context: contextvars.Context | None = None) -> Any:
+        """Run a coroutine (from 3.14 on any awaitable) to its end and return its result.
+
+        Ctrl-C cancels it, and KeyboardInterrupt is raised once it has ended; a second Ctrl-C
+        raises at once. That holds in the main thread, if SIGINT has its default handler.
+        """
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError("Runner.run() cannot be called from a running event loop")
+        self._lazy_init()
+        coro = _as_coroutine(coro)
+        task = self._loop.create_task(coro, context=self._context if context is None else context)
+        restore_sigint = self._take_sigint(task)
+        try:
+            return self._loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            uncancel = getattr(task, "uncancel", None)
+            if self._interrupt_count > 0 and uncancel is not None and uncancel() == 0:
+                raise KeyboardInterrupt() from None
+            raise
+        finally:
+            restore_sigint()
+
+    def _lazy_init(self) -> None:
+        if self._state is _State.CLOSED:
+            raise RuntimeError("Runner is closed")
+        if self._state is _State.INITIALIZED:
+            return
+        if self._loop_factory is not None:
+            self._loop = self._loop_factory()
+        else:
+            self._loop = new_event_loop_of_policy()
+            if not self._set_event_loop:
+                # Once only: until 3.13 the policy hands each loop to the child watcher.
+                asyncio.set_event_loop(self._loop)
+                self._set_event_loop = True
+        if self._debug is not None:
+            self._loop.set_debug(self._debug)
+        self._context = contextvars.copy_context()
+        self._state = _State.INITIALIZED
+
+    def _take_sigint(self, task: Any) -> Callable[[], None]:
+        """Let Ctrl-C cancel the task; the function returned gives the signal back."""
+        self._interrupt_count = 0
+        handler = functools.partial(self._on_sigint, main_task=task)
+        if (
+            threading.current_thread() is not threading.main_thread()
+            or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        ):
+            return lambda: None
+        try:
+            signal.signal(signal.SIGINT, handler)
+        except ValueError:  # an embedded interpreter whose main thread gets no signals
+            return lambda: None
+
+        def restore() -> None:
+            if signal.getsignal(signal.SIGINT) is handler:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        return restore
+
+    def _on_sigint(self, signum: int, frame: object, main_task: Any) -> None:
+        self._interrupt_count += 1
+        if self._interrupt_count == 1 and not main_task.done():
+            main_task.cancel()
+            # The loop may be asleep, and a signal alone does not wake it.
+            self._loop.call_soon_threadsafe(lambda: None)
+            return
+        raise KeyboardInterrupt()
+
+
+def run(
+    main: Any,
+    *,
+    debug: bool | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> Any:
+    """Run a coroutine in a new loop, close the loop, and return the coroutine's result.
+
+    This is the main entry point of a program. It cannot be called while a loop runs in the same
+    thread. The arguments are those of Runner, which does the work.
+    """
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError("asyncio.run() cannot be called from a running event loop")
+    with Runner(debug=debug, loop_factory=loop_factory) as runner:
+        return runner.run(main)
+
+
+def _as_coroutine(awaitable: Any) -> Any:
+    if asyncio.iscoroutine(awaitable):
+        return awaitable
+    if sys.version_info < (3, 14):
+        raise ValueError(f"a coroutine was expected, got {awaitable!r}")
+    if not inspect.isawaitable(awaitable):
+        raise TypeError("An asyncio.Future, a coroutine or an awaitable is required")
+
+    async def wrapper() -> Any:
+        return await awaitable
+
+    return wrapper()
+
+
+def _shutdown_executor(loop: Any) -> Any:
+    try:
+        return loop.shutdown_default_executor(_EXECUTOR_PATIENCE)
+    except TypeError:  # a foreign loop which follows 3.11, without a timeout
+        return loop.shutdown_default_executor()
+
+
+def _cancel_all_tasks(loop: Any) -> None:
+    to_cancel = asyncio.all_tasks(loop)
+    if not to_cancel:
+        return
+    for task in to_cancel:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*to_cancel, return_exceptions=True))
+    for task in to_cancel:
+        if task.cancelled() or task.exception() is None:
+            continue
+        loop.call_exception_handler(
+            {
+                "message": "unhandled exception during asyncio.run() shutdown",
+                "exception": task.exception(),
+                "task": task,
+            }
+        )
