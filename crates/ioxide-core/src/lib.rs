@@ -11,6 +11,8 @@ pub mod buffer;
 pub mod clock;
 pub mod driver;
 pub mod inbox;
+pub mod net;
+pub mod pool;
 pub mod registry;
 pub mod sys;
 pub mod timers;

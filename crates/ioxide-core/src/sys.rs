@@ -37,16 +37,20 @@ pub fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 #[inline]
 pub fn read(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
-    // SAFETY: `start` is valid for writes of `len` bytes.
-    retry(|| check_len(unsafe { libc::read(fd, start, len) }))
+    retry(|| {
+        // SAFETY: `start` is valid for writes of `len` bytes.
+        check_len(unsafe { libc::read(fd, start, len) })
+    })
 }
 
 /// Writes what the kernel will take and returns how many bytes that was. To a pipe without readers
 /// it raises SIGPIPE, which Python ignores, and then fails with `EPIPE`.
 #[inline]
 pub fn write(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    // SAFETY: `bytes` is valid for reads of its length.
-    retry(|| check_len(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) }))
+    retry(|| {
+        // SAFETY: `bytes` is valid for reads of its length.
+        check_len(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) })
+    })
 }
 
 /// As [`write()`], from several buffers at once, of which at most `IOV_MAX` are looked at.
@@ -56,8 +60,10 @@ pub fn write(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
 #[inline]
 pub unsafe fn writev(fd: RawFd, buffers: &[libc::iovec]) -> io::Result<usize> {
     let count = buffers.len().min(libc::UIO_MAXIOV as usize) as libc::c_int;
-    // SAFETY: the caller promises valid buffers.
-    retry(|| check_len(unsafe { libc::writev(fd, buffers.as_ptr(), count) }))
+    retry(|| {
+        // SAFETY: the caller promises valid buffers.
+        check_len(unsafe { libc::writev(fd, buffers.as_ptr(), count) })
+    })
 }
 
 /// Receives from a socket into uninitialised memory; returns how many bytes at its start are
@@ -65,8 +71,10 @@ pub unsafe fn writev(fd: RawFd, buffers: &[libc::iovec]) -> io::Result<usize> {
 #[inline]
 pub fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
-    // SAFETY: `start` is valid for writes of `len` bytes.
-    retry(|| check_len(unsafe { libc::recv(fd, start, len, 0) }))
+    retry(|| {
+        // SAFETY: `start` is valid for writes of `len` bytes.
+        check_len(unsafe { libc::recv(fd, start, len, 0) })
+    })
 }
 
 /// Sends on a connected socket what the kernel will take. A peer that is gone is `EPIPE`, never a
@@ -74,8 +82,10 @@ pub fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
 #[inline]
 pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     let (start, len) = (bytes.as_ptr().cast(), bytes.len());
-    // SAFETY: `start` is valid for reads of `len` bytes.
-    retry(|| check_len(unsafe { libc::send(fd, start, len, libc::MSG_NOSIGNAL) }))
+    retry(|| {
+        // SAFETY: `start` is valid for reads of `len` bytes.
+        check_len(unsafe { libc::send(fd, start, len, libc::MSG_NOSIGNAL) })
+    })
 }
 
 /// As [`send`], from several buffers at once, of which at most `IOV_MAX` are looked at.
@@ -88,8 +98,10 @@ pub unsafe fn send_vectored(fd: RawFd, buffers: &mut [libc::iovec]) -> io::Resul
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = buffers.as_mut_ptr();
     message.msg_iovlen = buffers.len().min(libc::UIO_MAXIOV as usize) as _;
-    // SAFETY: the caller promises valid buffers, and the call only reads the message.
-    retry(|| check_len(unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL) }))
+    retry(|| {
+        // SAFETY: the caller promises valid buffers, and the call only reads the message.
+        check_len(unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL) })
+    })
 }
 
 /// Closes a descriptor and reports what dropping it would hide (`EIO`, `ENOSPC` on some file
