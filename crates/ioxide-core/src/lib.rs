@@ -13,6 +13,7 @@ pub mod driver;
 pub mod inbox;
 pub mod net;
 pub mod pool;
+pub mod process;
 pub mod registry;
 pub mod sys;
 pub mod timers;

@@ -86,10 +86,8 @@ impl RawAddress {
     /// Room for any address, empty for now.
     pub(crate) fn empty() -> Self {
         // SAFETY: sockaddr_storage is plain integers; all zero is `AF_UNSPEC`.
-        Self {
-            storage: unsafe { mem::zeroed() },
-            len: 0,
-        }
+        let storage = unsafe { mem::zeroed() };
+        Self { storage, len: 0 }
     }
 
     /// For a call that reads an address.

@@ -1,0 +1,5 @@
+//! Child processes: started without copying the parent, known by a descriptor instead of a number.
+
+mod child;
+pub mod exit;
+pub mod spawn;
