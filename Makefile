@@ -68,7 +68,7 @@ format: $(BIN)/.dev ## rewrite the sources in their format
 	@$(BIN)/ruff format
 
 .PHONY: develop
-develop: $(BIN)/.dev ## build the extension with its assertions into the virtual environment
+develop: $(BIN)/.run ## build the extension with its assertions into the virtual environment
 	$(call say,building the extension for $(TAG) (development))
 	@CARGO_TARGET_DIR=$(BUILD) VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet
 
