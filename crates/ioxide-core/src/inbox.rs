@@ -1,19 +1,19 @@
 //! Work handed to the loop by other threads, with a wake-up only when the loop really sleeps.
 //!
 //! # States
-//! | state    | meaning                                     | left by                                |
-//! |----------|---------------------------------------------|----------------------------------------|
-//! | Idle     | consumer awake, nothing known to be queued  | `push` → Pending, `begin_sleep` → Sleeping |
-//! | Pending  | something may be queued                     | `take_into` → Idle                     |
-//! | Sleeping | consumer blocked or about to block          | `push` → Pending, `end_sleep` → Idle   |
+//! | state    | meaning                                | left by                            |
+//! |----------|----------------------------------------|------------------------------------|
+//! | Idle     | consumer awake, nothing known queued   | `push` → Pending, `begin_sleep` → Sleeping |
+//! | Pending  | something may be queued                | `take_into` → Idle                 |
+//! | Sleeping | consumer blocked or about to block     | `push` → Pending, `end_sleep` → Idle |
 //!
 //! # Why no wake-up is lost
 //! A producer queues first and then swaps the state to Pending. The consumer goes to sleep by a
-//! compare-exchange from Idle, and both act on the same atomic, so one comes first: if the producer,
-//! the consumer finds Pending and does not sleep; if the consumer, the producer's swap returns
-//! Sleeping and it must wake the consumer. Only one producer can see Sleeping, since its swap
-//! replaces it: one wake-up per sleep. `take_into` leaves Pending *before* it takes the queue's lock:
-//! whoever pushed before that is seen by it, whoever pushed later sets Pending again.
+//! compare-exchange from Idle, and both act on the same atomic, so one comes first: if the
+//! producer, the consumer finds Pending and does not sleep; if the consumer, the producer's swap
+//! returns Sleeping and it must wake the consumer. Only one producer can see Sleeping, since its
+//! swap replaces it: one wake-up per sleep. `take_into` leaves Pending *before* it takes the
+//! queue's lock: whoever pushed before that is seen by it, whoever pushed later sets Pending again.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -57,8 +57,8 @@ impl<T: Send> Inbox<T> {
 
     /// Whether nothing waits to be taken: one atomic load.
     ///
-    /// May be `false` with nothing queued, when the last `take_into` ran into a `push`; never `true`
-    /// after a `push` that has returned.
+    /// May be `false` with nothing queued, when the last `take_into` ran into a `push`; never
+    /// `true` after a `push` that has returned.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.state.load(Ordering::Acquire) != PENDING

@@ -1,7 +1,7 @@
 //! The parts of an event loop that know nothing of Python.
 //!
-//! Deadlines are `u64` nanoseconds of one [`clock`]. Time and bytes are arguments: everything but the
-//! system calls themselves is tested with a manual clock and scripted readiness.
+//! Deadlines are `u64` nanoseconds of one [`clock`]. Time and bytes are arguments: everything but
+//! the system calls themselves is tested with a manual clock and scripted readiness.
 #![deny(unsafe_code)]
 
 #[cfg(not(target_os = "linux"))]

@@ -2,10 +2,10 @@
 //!
 //! A worker is woken *before* a job is given to it, takes the job itself, and only then is the next
 //! worker woken. So a worker that needs a lock to run jobs (the interpreter's) can take the lock
-//! first and then go on from job to job while it holds it: short jobs are run by one worker in a row
-//! without a single further wake-up, and as soon as one blocks and lets go of the lock, the next
-//! worker is there. Nothing is lost by this: whenever jobs are queued, either some worker has been
-//! woken and will look, or all of them are busy and will look when they are done.
+//! first and then go on from job to job while it holds it: short jobs are run by one worker in a
+//! row without a single further wake-up, and as soon as one blocks and lets go of the lock, the
+//! next worker is there. Nothing is lost by this: whenever jobs are queued, either some worker has
+//! been woken and will look, or all of them are busy and will look when they are done.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

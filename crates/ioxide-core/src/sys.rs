@@ -105,8 +105,8 @@ pub unsafe fn send_vectored(fd: RawFd, buffers: &mut [libc::iovec]) -> io::Resul
 }
 
 /// Closes a descriptor and reports what dropping it would hide (`EIO`, `ENOSPC` on some file
-/// systems). Never repeated: Linux frees the number even if it is interrupted, and somebody else may
-/// have it already.
+/// systems). Never repeated: Linux frees the number even if it is interrupted, and somebody else
+/// may have it already.
 pub fn close(fd: OwnedFd) -> io::Result<()> {
     // SAFETY: ownership was passed in and ends here.
     match check(unsafe { libc::close(fd.into_raw_fd()) }) {

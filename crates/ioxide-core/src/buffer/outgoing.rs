@@ -1,4 +1,5 @@
-//! Bytes that the kernel has not taken yet: a queue of whole buffers with progress inside the first.
+//! Bytes that the kernel has not taken yet: a queue of whole buffers with progress inside the
+//! first.
 
 use std::collections::VecDeque;
 
@@ -87,8 +88,8 @@ impl<B: AsRef<[u8]>> Outgoing<B> {
         })
     }
 
-    /// Fills `iovecs` for a `writev` of the unwritten bytes and returns how many it filled. They are
-    /// valid until the queue changes.
+    /// Fills `iovecs` for a `writev` of the unwritten bytes and returns how many it filled. They
+    /// are valid until the queue changes.
     pub fn iovecs(&self, iovecs: &mut [libc::iovec]) -> usize {
         let mut count = 0;
         for (slot, bytes) in iovecs.iter_mut().zip(self.slices()) {

@@ -58,7 +58,8 @@ impl Watermark {
         Ok(())
     }
 
-    /// `len` bytes wait, more than before: `true` if the writer must be told to pause, now and once.
+    /// `len` bytes wait, more than before: `true` if the writer must be told to pause, now and
+    /// once.
     #[inline]
     #[must_use = "the writer must be told"]
     pub fn on_grow(&mut self, len: usize) -> bool {
@@ -67,7 +68,8 @@ impl Watermark {
         pause
     }
 
-    /// `len` bytes wait, fewer than before: `true` if the writer must be told to go on, now and once.
+    /// `len` bytes wait, fewer than before: `true` if the writer must be told to go on, now and
+    /// once.
     #[inline]
     #[must_use = "the writer must be told"]
     pub fn on_shrink(&mut self, len: usize) -> bool {

@@ -69,7 +69,8 @@ impl Epoll {
             }
         };
         let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len() as libc::c_int);
-        // SAFETY: `start` is valid for writes of `len` events, and the kernel initialises what it counts.
+        // SAFETY: `start` is valid for writes of `len` events, and the kernel initialises what it
+        // counts.
         let count =
             sys::check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), start, len, milliseconds) })?;
         Ok(count as usize)
@@ -82,8 +83,9 @@ impl Epoll {
         };
         let (start, len) = (buffer.as_mut_ptr(), buffer.len() as libc::c_int);
         let no_mask = ptr::null::<libc::sigset_t>();
-        // SAFETY: `start` is valid for writes of `len` events, `timeout` lives through the call, and a
-        // null mask leaves the signals as they are. Called by number, since older C libraries lack it.
+        // SAFETY: `start` is valid for writes of `len` events, `timeout` lives through the call,
+        // and a null mask leaves the signals as they are. Called by number, since older C libraries
+        // lack it.
         let count = unsafe {
             libc::syscall(
                 libc::SYS_epoll_pwait2,
@@ -165,4 +167,24 @@ fn is_refused(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::ENOSYS | libc::EPERM | libc::EACCES)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::{Duration, Instant};
+
+    use super::{AtomicBool, Driver, Epoll, Events};
+
+    #[test]
+    fn without_nanoseconds_a_timeout_is_rounded_up() -> io::Result<()> {
+        let driver = Epoll {
+            nanoseconds: AtomicBool::new(false),
+            ..Epoll::new()?
+        };
+        let start = Instant::now();
+        assert_eq!(driver.wait(&mut Events::with_capacity(1), Some(1))?, 0);
+        assert!(start.elapsed() >= Duration::from_millis(1));
+        Ok(())
+    }
 }

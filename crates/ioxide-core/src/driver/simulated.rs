@@ -150,8 +150,9 @@ impl Driver for Simulated {
         }
     }
 
-    /// Moves the clock from one scripted step to the next until something is ready or the timeout is
-    /// over. Without a timeout it returns with no event when the script ends, rather than for ever.
+    /// Moves the clock from one scripted step to the next until something is ready or the timeout
+    /// is over. Without a timeout it returns with no event when the script ends, rather than for
+    /// ever.
     fn wait(&self, events: &mut Events, timeout_ns: Option<u64>) -> io::Result<usize> {
         events.clear();
         let end = timeout_ns.map_or(u64::MAX, |timeout| self.clock.now().saturating_add(timeout));

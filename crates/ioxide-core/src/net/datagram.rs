@@ -8,8 +8,8 @@ use std::os::fd::RawFd;
 use super::address::RawAddress;
 use crate::sys;
 
-/// Receives one datagram into uninitialised memory: how many bytes at its start are initialised now,
-/// and who sent them. What does not fit is lost.
+/// Receives one datagram into uninitialised memory: how many bytes at its start are initialised
+/// now, and who sent them. What does not fit is lost.
 ///
 /// The sender comes in the kernel's form, so that a caller who has decoded the same one before can
 /// tell by a comparison.
@@ -30,8 +30,8 @@ pub fn send_to(fd: RawFd, bytes: &[u8], receiver: &RawAddress) -> io::Result<usi
     let (start, count) = (bytes.as_ptr().cast(), bytes.len());
     let (pointer, len) = receiver.as_ptr();
     sys::retry(|| {
-        // SAFETY: `start` is valid for reads of `count` bytes; `pointer` and `len` describe the live
-        // `receiver`.
+        // SAFETY: `start` is valid for reads of `count` bytes; `pointer` and `len` describe the
+        // live `receiver`.
         sys::check_len(unsafe { libc::sendto(fd, start, count, libc::MSG_NOSIGNAL, pointer, len) })
     })
 }

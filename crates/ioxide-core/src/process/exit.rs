@@ -34,8 +34,8 @@ impl Exit {
     }
 }
 
-/// A child process. Its status is reaped once, by [`try_wait`](Self::try_wait); dropped before that,
-/// the process goes on, and stays a zombie when it ends.
+/// A child process. Its status is reaped once, by [`try_wait`](Self::try_wait); dropped before
+/// that, the process goes on, and stays a zombie when it ends.
 #[derive(Debug)]
 pub struct Child {
     pid: libc::pid_t,

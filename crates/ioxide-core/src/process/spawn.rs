@@ -2,8 +2,8 @@
 //!
 //! The child normally borrows the parent's memory until it runs the program (the semantics of
 //! vfork), so that the cost does not depend on how much memory the parent has. It is a copy of the
-//! parent (fork) where something must run in it that has side effects on memory, or where it changes
-//! its identity: memory must not be shared across privileges.
+//! parent (fork) where something must run in it that has side effects on memory, or where it
+//! changes its identity: memory must not be shared across privileges.
 #![allow(unsafe_code, reason = "system calls")]
 
 use std::ffi::CString;
@@ -109,8 +109,8 @@ impl SpawnError {
 impl Plan {
     /// Starts the program, and returns when it runs.
     ///
-    /// `pre_exec` runs in a forked copy of the parent in which only the calling thread exists; in an
-    /// interpreter's process it must first do what the interpreter needs after a fork.
+    /// `pre_exec` runs in a forked copy of the parent in which only the calling thread exists; in
+    /// an interpreter's process it must first do what the interpreter needs after a fork.
     pub fn spawn(&self, pre_exec: Option<PreExec<'_>>) -> Result<Child, SpawnError> {
         let orders = Orders::new(self);
         match pre_exec {
@@ -168,7 +168,8 @@ fn spawn_sharing_memory(orders: &Orders<'_>) -> Result<Child, SpawnError> {
 }
 
 extern "C" fn enter_child(shared: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: this is the argument that was given to `clone`; the parent does not touch it meanwhile.
+    // SAFETY: this is the argument that was given to `clone`; the parent does not touch it
+    // meanwhile.
     let shared = unsafe { &mut *shared.cast::<Shared<'_>>() };
     child::drop_signal_handlers(&shared.signal_mask);
     shared.failure = Some(child::run(shared.orders, None, None));
@@ -198,8 +199,8 @@ fn spawn_copying_memory(
 fn run_forked(orders: &Orders<'_>, report_to: RawFd, pre_exec: Option<PreExec<'_>>) -> ! {
     let failure = child::run(orders, Some(report_to), pre_exec);
     let report = [failure.step as i32, failure.code];
-    // SAFETY: the write reads the eight bytes of a live local; nothing can be done if it fails. Then
-    // this process ends without running anything of the parent's.
+    // SAFETY: the write reads the eight bytes of a live local; nothing can be done if it fails.
+    // Then this process ends without running anything of the parent's.
     unsafe {
         libc::write(report_to, report.as_ptr().cast(), size_of_val(&report));
         libc::_exit(child::FAILED)
