@@ -1,0 +1,230 @@
+//! The thread pool: who runs what, how many threads there are, and how it ends.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use ioxide_core::pool::{JobSource, Pool, Rejected, Wait, Worker};
+
+const LONG: Duration = Duration::from_secs(10);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+fn run_all(source: &JobSource<Job>) {
+    while source.wait() == Wait::Ready {
+        while let Some(job) = source.next_ready() {
+            job();
+        }
+    }
+}
+
+fn pool(max_threads: usize) -> Pool<Job> {
+    Pool::new(max_threads, "test", Arc::new(run_all))
+}
+
+fn submit(pool: &Pool<Job>, job: impl FnOnce() + Send + 'static) {
+    assert!(pool.submit(Box::new(job)).is_ok());
+}
+
+/// A job that runs until the sender it gives is dropped, and says when it has begun.
+fn block(pool: &Pool<Job>) -> (Receiver<()>, Sender<()>) {
+    let (begun, has_begun) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    submit(pool, move || {
+        begun.send(()).unwrap();
+        let _ = released.recv();
+    });
+    (has_begun, release)
+}
+
+#[test]
+fn every_job_runs_once() {
+    let pool = pool(3);
+    let count = Arc::new(AtomicUsize::new(0));
+    for _ in 0..2_000 {
+        let count = Arc::clone(&count);
+        submit(&pool, move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    assert!(pool.shutdown(false).is_empty());
+    assert!(pool.join(Some(LONG)));
+    assert_eq!(count.load(Ordering::Relaxed), 2_000);
+    assert_eq!(pool.threads(), 0);
+}
+
+#[test]
+fn blocked_jobs_do_not_hold_back_others_while_threads_are_left() {
+    let pool = pool(4);
+    let barrier = Arc::new(Barrier::new(5));
+    for _ in 0..4 {
+        let barrier = Arc::clone(&barrier);
+        submit(&pool, move || {
+            barrier.wait();
+        });
+    }
+    // Returns only if all four run at the same time.
+    barrier.wait();
+    assert_eq!(pool.threads(), 4);
+}
+
+#[test]
+fn there_are_never_more_threads_than_allowed() {
+    let pool = pool(2);
+    let blocked: Vec<_> = (0..2).map(|_| block(&pool)).collect();
+    for (begun, _) in &blocked {
+        begun.recv_timeout(LONG).unwrap();
+    }
+    let (done, is_done) = mpsc::channel();
+    submit(&pool, move || done.send(()).unwrap());
+    assert_eq!(pool.threads(), 2);
+    assert!(is_done.try_recv().is_err(), "both threads are busy");
+    drop(blocked);
+    is_done.recv_timeout(LONG).unwrap();
+}
+
+#[test]
+fn an_idle_thread_is_used_again() {
+    let pool = pool(8);
+    let names = Arc::new(Mutex::new(HashSet::new()));
+    for _ in 0..50 {
+        let (done, is_done) = mpsc::channel();
+        let names = Arc::clone(&names);
+        submit(&pool, move || {
+            names
+                .lock()
+                .unwrap()
+                .insert(thread::current().name().unwrap().to_owned());
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(LONG).unwrap();
+    }
+    // A thread counts as idle a moment after its job is done, so now and then a second one starts.
+    let names = names.lock().unwrap();
+    assert!(names.contains("test_0"));
+    assert!(names.len() < 8, "{names:?}");
+}
+
+#[test]
+fn one_worker_goes_through_short_jobs_without_waking_others() {
+    let (enter, entered) = mpsc::channel::<()>();
+    let entered = Mutex::new(entered);
+    let worker: Worker<usize> = Arc::new(move |source: &JobSource<usize>| {
+        while source.wait() == Wait::Ready {
+            // As a lock that the submitter holds until it has queued everything.
+            let _ = entered.lock().unwrap().recv();
+            while source.next_ready().is_some() {}
+        }
+    });
+    let pool = Pool::new(8, "test", worker);
+    for job in 0..100 {
+        assert!(pool.submit(job).is_ok());
+    }
+    assert_eq!(pool.threads(), 1, "the first worker has not looked yet");
+    drop(enter);
+    pool.shutdown(false);
+    assert!(pool.join(Some(LONG)));
+}
+
+#[test]
+fn shutdown_returns_what_is_queued_or_runs_it() {
+    for drop_pending in [true, false] {
+        let pool = pool(1);
+        let (begun, release) = block(&pool);
+        begun.recv_timeout(LONG).unwrap();
+        let ran = Arc::new(AtomicUsize::new(0));
+        for _ in 0..3 {
+            let ran = Arc::clone(&ran);
+            submit(&pool, move || {
+                ran.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        let dropped = pool.shutdown(drop_pending).len();
+        assert!(matches!(
+            pool.submit(Box::new(|| {})),
+            Err(Rejected::Shutdown(_))
+        ));
+        assert!(
+            !pool.join(Some(Duration::from_millis(1))),
+            "a job still runs"
+        );
+        drop(release);
+        assert!(pool.join(None));
+        let expected = if drop_pending { (3, 0) } else { (0, 3) };
+        assert_eq!((dropped, ran.load(Ordering::Relaxed)), expected);
+    }
+}
+
+#[test]
+fn a_worker_does_not_wait_for_itself() {
+    let pool = Arc::new(pool(1));
+    let (done, is_done) = mpsc::channel();
+    let own = Arc::clone(&pool);
+    submit(&pool, move || {
+        own.shutdown(false);
+        done.send(own.join(None)).unwrap();
+    });
+    assert!(!is_done.recv_timeout(LONG).unwrap());
+    assert!(pool.join(Some(LONG)));
+}
+
+#[test]
+fn an_unused_pool_ends_at_once() {
+    let pool = pool(4);
+    pool.shutdown(false);
+    assert!(pool.join(Some(Duration::ZERO)));
+}
+
+#[test]
+fn a_dropped_pool_lets_its_threads_go() {
+    let ended = Arc::new(());
+    let held = Arc::clone(&ended);
+    let worker: Worker<()> = Arc::new(move |source: &JobSource<()>| {
+        let _held = Arc::clone(&held);
+        while source.wait() == Wait::Ready {
+            source.next_ready();
+        }
+    });
+    let pool = Pool::new(2, "test", worker);
+    assert!(pool.submit(()).is_ok());
+    drop(pool);
+    // The last thread takes the worker with it.
+    let deadline = std::time::Instant::now() + LONG;
+    while Arc::strong_count(&ended) > 1 {
+        assert!(std::time::Instant::now() < deadline, "a thread has stayed");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_panic_in_one_job_does_not_strand_the_others() {
+    let pool = pool(1);
+    let (begun, release) = block(&pool);
+    begun.recv_timeout(LONG).unwrap();
+    let (done, is_done) = mpsc::channel();
+    // Without the hook, so that the test's output stays readable.
+    submit(&pool, || std::panic::resume_unwind(Box::new("a job's bug")));
+    submit(&pool, move || done.send(()).unwrap());
+    drop(release);
+    is_done.recv_timeout(LONG).unwrap();
+    pool.shutdown(false);
+    assert!(pool.join(Some(LONG)));
+}
+
+#[test]
+fn a_pool_begins_anew_after_a_fork() {
+    let mut pool = pool(2);
+    let (begun, _release) = block(&pool);
+    begun.recv_timeout(LONG).unwrap();
+    pool.reset_after_fork();
+    assert_eq!(pool.threads(), 0);
+    let (done, is_done) = mpsc::channel();
+    submit(&pool, move || done.send(()).unwrap());
+    is_done.recv_timeout(LONG).unwrap();
+    pool.shutdown(false);
+    assert!(pool.join(Some(LONG)));
+}
