@@ -59,6 +59,7 @@ lint: $(BIN)/.dev ## formats and lints of both languages, and the type stubs
 	@cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy --no-error-summary
 	@echo "clean"
 
 .PHONY: format

@@ -84,13 +84,9 @@ from asyncio import (  # isort: skip
     current_task,
     ensure_future,
     gather,
-    open_connection,
-    open_unix_connection,
     run_coroutine_threadsafe,
     shield,
     sleep,
-    start_server,
-    start_unix_server,
     timeout,
     timeout_at,
     to_thread,
@@ -103,6 +99,7 @@ from . import _install
 from ._install import install, uninstall
 from ._ioxide import EventLoop
 from ._policy import get_event_loop, new_event_loop
+from ._streams import open_connection, open_unix_connection, start_server, start_unix_server
 from .exceptions import QueueShutDown
 from .graph import (
     FrameCallGraphEntry,

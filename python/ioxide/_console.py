@@ -105,7 +105,7 @@ class _Console(code.InteractiveConsole):
 
     def _start(self, code: types.CodeType, outcome: concurrent.futures.Future[Any]) -> None:
         try:
-            value = types.FunctionType(code, self.locals)()  # type: ignore[arg-type]
+            value = types.FunctionType(code, self.locals)()
         except BaseException as error:
             outcome.set_exception(error)
             return

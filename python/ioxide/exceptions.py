@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 from asyncio.exceptions import (
     BrokenBarrierError,
     CancelledError,
@@ -24,8 +24,8 @@ __all__ = (
     "TimeoutError",
 )
 
-if hasattr(asyncio, "QueueShutDown"):
-    QueueShutDown = asyncio.QueueShutDown
+if sys.version_info >= (3, 13):
+    from asyncio import QueueShutDown
 else:
 
     class QueueShutDown(Exception):

@@ -11,12 +11,14 @@ import signal
 import sys
 import threading
 from asyncio import constants
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from ._policy import new_event_loop_of_policy
 
 __all__ = ("Runner", "run")
+
+_T = TypeVar("_T")
 
 #: Seconds that close() waits for the threads of the default executor.
 _EXECUTOR_PATIENCE = getattr(constants, "THREAD_JOIN_TIMEOUT", 300)
@@ -85,7 +87,7 @@ class Runner:
         loop: asyncio.AbstractEventLoop = self._loop
         return loop
 
-    def run(self, coro: Any, *, context: contextvars.Context | None = None) -> Any:
+    def run(self, coro: Awaitable[_T], *, context: contextvars.Context | None = None) -> _T:
         """Run a coroutine (from 3.14 on any awaitable) to its end and return its result.
 
         Ctrl-C cancels it, and KeyboardInterrupt is raised once it has ended; a second Ctrl-C
@@ -94,11 +96,13 @@ class Runner:
         if asyncio._get_running_loop() is not None:
             raise RuntimeError("Runner.run() cannot be called from a running event loop")
         self._lazy_init()
-        coro = _as_coroutine(coro)
-        task = self._loop.create_task(coro, context=self._context if context is None else context)
+        task = self._loop.create_task(
+            _as_coroutine(coro), context=self._context if context is None else context
+        )
         restore_sigint = self._take_sigint(task)
         try:
-            return self._loop.run_until_complete(task)
+            result: _T = self._loop.run_until_complete(task)
+            return result
         except asyncio.CancelledError:
             uncancel = getattr(task, "uncancel", None)
             if self._interrupt_count > 0 and uncancel is not None and uncancel() == 0:
@@ -156,11 +160,11 @@ class Runner:
 
 
 def run(
-    main: Any,
+    main: Awaitable[_T],
     *,
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
-) -> Any:
+) -> _T:
     """Run a coroutine in a new loop, close the loop, and return the coroutine's result.
 
     This is the main entry point of a program. It cannot be called while a loop runs in the same

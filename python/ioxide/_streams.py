@@ -1,0 +1,105 @@
+"""Opens connections and servers that speak in streams; the streams themselves are native."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from asyncio import StreamReader, StreamReaderProtocol, StreamWriter
+from collections.abc import Callable
+from typing import Any
+
+#: Bytes that a reader takes in before it holds the peer back.
+_DEFAULT_LIMIT = 2**16
+
+
+async def open_connection(
+    host: Any = None,
+    port: Any = None,
+    *,
+    limit: int = _DEFAULT_LIMIT,
+    loop: asyncio.AbstractEventLoop | None = None,
+    **options: Any,
+) -> tuple[StreamReader, StreamWriter]:
+    """Connect by TCP and return a reader and a writer.
+
+    The options are those of `loop.create_connection`. `limit` is in bytes. `loop` is accepted for
+    programs older than Python 3.10, with a warning.
+    """
+    running = _running(loop)
+    return await _connect(running, running.create_connection, host, port, limit=limit, **options)
+
+
+async def open_unix_connection(
+    path: Any = None,
+    *,
+    limit: int = _DEFAULT_LIMIT,
+    loop: asyncio.AbstractEventLoop | None = None,
+    **options: Any,
+) -> tuple[StreamReader, StreamWriter]:
+    """As open_connection(), to a Unix domain socket."""
+    running = _running(loop)
+    return await _connect(running, running.create_unix_connection, path, limit=limit, **options)
+
+
+async def start_server(
+    client_connected_cb: Callable[[StreamReader, StreamWriter], Any],
+    host: Any = None,
+    port: Any = None,
+    *,
+    limit: int = _DEFAULT_LIMIT,
+    loop: asyncio.AbstractEventLoop | None = None,
+    **options: Any,
+) -> asyncio.Server:
+    """Listen by TCP; each client gets a call of the function given, or a task if it is a coroutine.
+
+    The options are those of `loop.create_server`. `limit` is in bytes. `loop` is accepted for
+    programs older than Python 3.10, with a warning.
+    """
+    running = _running(loop)
+    factory = _protocols(running, client_connected_cb, limit)
+    server: asyncio.Server = await running.create_server(factory, host, port, **options)
+    return server
+
+
+async def start_unix_server(
+    client_connected_cb: Callable[[StreamReader, StreamWriter], Any],
+    path: Any = None,
+    *,
+    limit: int = _DEFAULT_LIMIT,
+    loop: asyncio.AbstractEventLoop | None = None,
+    **options: Any,
+) -> asyncio.Server:
+    """As start_server(), on a Unix domain socket."""
+    running = _running(loop)
+    factory = _protocols(running, client_connected_cb, limit)
+    server: asyncio.Server = await running.create_unix_server(factory, path, **options)
+    return server
+
+
+def _running(given: asyncio.AbstractEventLoop | None) -> Any:
+    running = asyncio.get_running_loop()
+    if given is not None:
+        warnings.warn(
+            "the loop argument is deprecated: the running loop is used",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+        if given is not running:
+            raise RuntimeError("the loop argument is not the running event loop")
+    return running
+
+
+async def _connect(
+    loop: Any, create: Callable[..., Any], *address: Any, limit: int, **options: Any
+) -> tuple[StreamReader, StreamWriter]:
+    reader = StreamReader(limit=limit, loop=loop)
+    protocol = StreamReaderProtocol(reader, loop=loop)
+    transport, _ = await create(lambda: protocol, *address, **options)
+    return reader, StreamWriter(transport, protocol, reader, loop)
+
+
+def _protocols(loop: Any, callback: Any, limit: int) -> Callable[[], StreamReaderProtocol]:
+    def make() -> StreamReaderProtocol:
+        return StreamReaderProtocol(StreamReader(limit=limit, loop=loop), callback, loop=loop)
+
+    return make
