@@ -1,0 +1,514 @@
+//! Native awaitables: what a task can wait for without a future.
+//!
+//! `await sleep(1)`, `await queue.get()`, `await lock.acquire()` need no Future, no callback and no Handle: the
+//! awaitable yields itself, the task's step recognises it and parks the task on it, and whoever fulfils it
+//! puts the task into the ready queue.
+//!
+//! To Python code such an object looks like a coroutine (`send`, `throw`, `close`, `__await__`), so that it can
+//! be given to `create_task`, `wait_for` or `run`, and warns when it is never awaited.
+//!
+//! # States
+//! | state | meaning | leaves by |
+//! |---|---|---|
+//! | Fresh | nobody has awaited it | `start` |
+//! | Offered | has yielded itself, nobody has parked yet | `park` |
+//! | Parked | a task, or a future for tasks that are not ours, waits | `wake`, `cancel` |
+//! | Woken | fulfilled, the waiter's step is on its way | `resume` |
+//! | Cancelled | the waiter's step will throw `CancelledError` | `throw` |
+//! | Done | over | never |
+//!
+//! # Two ways to wait
+//! A task of ours on a loop of ours parks directly. Under any other task or loop the awaitable makes a future of
+//! that loop and lets the task wait for that: the same state machine, one more object.
+
+pub(crate) mod ready;
+pub(crate) mod sleep;
+
+use crate::future::{settle, FutureView};
+use crate::kit::send::{self, Sent};
+use crate::kit::{
+    err, ffi, Any, Args, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult, Raw, Signature,
+    Visitor,
+};
+use crate::runtime::work::Work;
+use crate::runtime::EventLoop;
+use crate::task::Task;
+use crate::{intern, raise, running};
+use std::cell::Cell;
+use std::ffi::c_void;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    Fresh,
+    Offered,
+    Parked,
+    Woken,
+    Cancelled,
+    Done,
+}
+
+/// What a native awaitable does when it is resumed.
+pub(crate) enum Flow {
+    /// Wait until [`Wait::wake`].
+    Park,
+    /// Give way for one turn (a bare `yield`), then resume.
+    Yield,
+    /// Wait for this future (or any awaited thing that the task understands), then resume.
+    Await(Obj),
+    /// Over, with this value.
+    Return(Obj),
+}
+
+/// What distinguishes one kind of awaitable from another.
+pub(crate) struct Kind {
+    /// For the warning about what was never awaited.
+    pub(crate) name: &'static str,
+    /// The first step.
+    start: unsafe fn(&Any) -> PyResult<Flow>,
+    /// The step after a wake-up.
+    resume: unsafe fn(&Any) -> PyResult<Flow>,
+    /// An exception is thrown in; [`Wait::state`] still says how the waiting stood. Must leave no trace in
+    /// whatever the awaitable was waiting on.
+    throw: unsafe fn(&Any, Obj) -> PyResult<Flow>,
+}
+
+/// A class of native awaitables.
+///
+/// # Safety
+/// As [`Native`], and the struct begins with [`Wait`].
+pub(crate) unsafe trait Awaitable: Native {
+    const NAME: &'static str;
+
+    fn start(&self) -> PyResult<Flow>;
+    fn resume(&self) -> PyResult<Flow>;
+    fn throw(&self, exception: Obj) -> PyResult<Flow> {
+        Err(err::raise_instance(&exception))
+    }
+
+    const KIND: Kind = Kind {
+        name: Self::NAME,
+        start: {
+            unsafe fn start<T: Awaitable>(object: &Any) -> PyResult<Flow> {
+                // SAFETY: the kind belongs to `T`'s class only.
+                unsafe { object.cast_unchecked::<T>() }.start()
+            }
+            start::<Self>
+        },
+        resume: {
+            unsafe fn resume<T: Awaitable>(object: &Any) -> PyResult<Flow> {
+                // SAFETY: the kind belongs to `T`'s class only.
+                unsafe { object.cast_unchecked::<T>() }.resume()
+            }
+            resume::<Self>
+        },
+        throw: {
+            unsafe fn throw<T: Awaitable>(object: &Any, exception: Obj) -> PyResult<Flow> {
+                // SAFETY: the kind belongs to `T`'s class only.
+                unsafe { object.cast_unchecked::<T>() }.throw(exception)
+            }
+            throw::<Self>
+        },
+    };
+
+    /// The head that every awaitable begins with.
+    #[inline(always)]
+    fn wait(&self) -> &Wait {
+        // SAFETY: by the promise of the trait.
+        unsafe { self.as_any().cast_wait() }
+    }
+}
+
+/// The head of every native awaitable.
+#[repr(C)]
+pub(crate) struct Wait {
+    head: Head,
+    kind: &'static Kind,
+    state: Cell<State>,
+    /// The parked task, or the future that stands in for one that is not ours; what is awaited in
+    /// between ([`Flow::Await`]).
+    waiter: ObjCell,
+    /// The message of a cancellation.
+    message: ObjCell,
+}
+
+impl Any {
+    /// # Safety
+    /// The object is a native awaitable.
+    #[inline(always)]
+    unsafe fn cast_wait(&self) -> &Wait {
+        // SAFETY: by the caller's promise.
+        unsafe { &*self.raw().cast::<Wait>() }
+    }
+}
+
+/// Whether the object is a native awaitable.
+#[inline(always)]
+pub(crate) fn is_native(object: &Any) -> bool {
+    // SAFETY: a live object's type; comparing addresses of a function that only our classes have.
+    unsafe {
+        (*object.type_raw()).tp_iternext.is_some_and(|slot| slot as usize == next as *const () as usize)
+    }
+}
+
+/// The head of a native awaitable, or nothing for any other object.
+#[inline(always)]
+pub(crate) fn wait_of(object: &Any) -> Option<&Wait> {
+    // SAFETY: just checked.
+    is_native(object).then(|| unsafe { object.cast_wait() })
+}
+
+impl Wait {
+    pub(crate) const fn new(kind: &'static Kind) -> Wait {
+        Wait {
+            head: Head::new(),
+            kind,
+            state: Cell::new(State::Fresh),
+            waiter: ObjCell::empty(),
+            message: ObjCell::empty(),
+        }
+    }
+
+    fn as_any(&self) -> &Any {
+        // SAFETY: the struct is the beginning of an object.
+        unsafe { Any::from_raw(std::ptr::from_ref(self).cast_mut().cast()) }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state.get()
+    }
+
+    /// Parks the task on the awaitable, if it has just yielded itself.
+    #[inline]
+    pub(crate) fn park(&self, task: &Task) -> bool {
+        if self.state.get() != State::Offered {
+            return false;
+        }
+        self.waiter.set(task.as_any().own());
+        self.state.set(State::Parked);
+        true
+    }
+
+    /// Whether somebody still waits: not woken and not cancelled.
+    pub(crate) fn is_waiting(&self) -> bool {
+        match self.state.get() {
+            State::Offered => true,
+            State::Parked => match self.stand_in() {
+                Some(future) => future.base.is_pending(),
+                None => true,
+            },
+            _ => false,
+        }
+    }
+
+    /// `fut.cancelled()` of asyncio's waiters.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.state.get() == State::Cancelled
+            || self.stand_in().is_some_and(|f| f.base.state() == crate::layout::State::Cancelled)
+    }
+
+    /// The future that stands in for a task that is not ours.
+    fn stand_in(&self) -> Option<FutureView<'_>> {
+        if self.state.get() != State::Parked {
+            return None;
+        }
+        // SAFETY: nothing runs while the borrow lives.
+        let waiter = unsafe { self.waiter.peek() }?;
+        waiter.exact::<crate::future::Future>().map(crate::future::Future::view)
+    }
+
+    /// Fulfils the waiting: the waiter goes on in the next turn. Once only; a waiter that is not waiting any more
+    /// is left alone.
+    #[inline]
+    pub(crate) fn wake(&self) -> PyResult<()> {
+        if !self.is_waiting() {
+            return Ok(());
+        }
+        let Some(waiter) = self.waiter.get() else { return Ok(()) };
+        if let Some(task) = waiter.exact_or_derived_task() {
+            self.state.set(State::Woken);
+            self.waiter.clear();
+            push_wake(&task);
+            return Ok(());
+        }
+        match FutureView::of(&waiter) {
+            Some(future) => settle::set_result(future, Obj::none()),
+            None => waiter.method(intern!("set_result"), &[&Obj::none()]).map(drop),
+        }
+    }
+
+    /// Cancels the waiting on behalf of the parked task; false if it is too late for that.
+    pub(crate) fn cancel(&self, message: Option<Obj>) -> bool {
+        if self.state.get() != State::Parked || self.stand_in().is_some() {
+            return false;
+        }
+        let Some(waiter) = self.waiter.take() else { return false };
+        let Some(task) = waiter.exact_or_derived_task() else { return false };
+        self.state.set(State::Cancelled);
+        drop(self.message.replace(message));
+        push_wake(&task);
+        true
+    }
+
+    /// What the wake-up throws into the coroutine.
+    #[inline]
+    pub(crate) fn thrown(&self) -> PyResult<Option<Obj>> {
+        if self.state.get() != State::Cancelled {
+            return Ok(None);
+        }
+        settle::cancelled_error(self.message.take().as_deref()).map(Some)
+    }
+
+    #[inline]
+    fn advance(&self) -> PyResult<Sent> {
+        // SAFETY: the kind is the one of this object's class.
+        let flow = match self.state.get() {
+            State::Fresh => unsafe { (self.kind.start)(self.as_any()) },
+            State::Woken => unsafe { (self.kind.resume)(self.as_any()) },
+            State::Parked => return self.advance_stand_in(),
+            State::Offered | State::Cancelled => {
+                return Err(raise!(err::runtime_error(), "await wasn't used with future"))
+            }
+            State::Done => {
+                return Err(raise!(
+                    err::runtime_error(),
+                    "cannot reuse already awaited coroutine"
+                ))
+            }
+        };
+        self.follow(flow)
+    }
+
+    /// The future that stood in for a foreign task is done, or the awaited thing is.
+    fn advance_stand_in(&self) -> PyResult<Sent> {
+        let Some(waiter) = self.waiter.take() else {
+            // SAFETY: as above.
+            return self.follow(unsafe { (self.kind.resume)(self.as_any()) });
+        };
+        if waiter.exact_or_derived_task().is_some() {
+            self.waiter.set(waiter);
+            return Err(raise!(err::runtime_error(), "await wasn't used with future"));
+        }
+        let outcome = match FutureView::of(&waiter) {
+            Some(future) => settle::result(future).map(drop),
+            None => waiter.method0(intern!("result")).map(drop),
+        };
+        match outcome {
+            Ok(()) => {
+                self.state.set(State::Woken);
+                // SAFETY: as above.
+                self.follow(unsafe { (self.kind.resume)(self.as_any()) })
+            }
+            Err(raised) => self.throw(err::take(raised)),
+        }
+    }
+
+    /// An exception is thrown in at the point where the awaitable waits.
+    fn throw(&self, exception: Obj) -> PyResult<Sent> {
+        if matches!(self.state.get(), State::Fresh | State::Done) {
+            self.state.set(State::Done);
+            return Err(err::raise_instance(&exception));
+        }
+        if self.stand_in().is_some_and(|future| future.base.is_pending()) {
+            self.waiter.clear();
+        }
+        // SAFETY: the kind is the one of this object's class.
+        let flow = unsafe { (self.kind.throw)(self.as_any(), exception) };
+        self.follow(flow)
+    }
+
+    #[inline]
+    fn follow(&self, flow: PyResult<Flow>) -> PyResult<Sent> {
+        match flow {
+            Ok(Flow::Park) => self.offer(),
+            Ok(Flow::Yield) => {
+                self.state.set(State::Woken);
+                Ok(Sent::Yielded(Obj::none()))
+            }
+            Ok(Flow::Await(future)) => {
+                self.waiter.clear();
+                self.state.set(State::Woken);
+                mark_blocking(&future)?;
+                Ok(Sent::Yielded(future))
+            }
+            Ok(Flow::Return(value)) => {
+                self.finish();
+                Ok(Sent::Returned(value))
+            }
+            Err(raised) => {
+                err::preserved(|| self.finish());
+                Err(raised)
+            }
+        }
+    }
+
+    fn finish(&self) {
+        self.state.set(State::Done);
+        self.waiter.clear();
+        self.message.clear();
+    }
+
+    /// Yields the awaitable itself to a task of ours, a future of the running loop to any other.
+    #[inline]
+    fn offer(&self) -> PyResult<Sent> {
+        if runs_natively()? {
+            self.waiter.clear();
+            self.state.set(State::Offered);
+            return Ok(Sent::Yielded(self.as_any().own()));
+        }
+        let event_loop = running::require_running_loop()?;
+        let future = crate::future::Future::new(&event_loop)?;
+        future.view().base.set_blocking(true);
+        self.state.set(State::Parked);
+        self.waiter.set(future.as_obj().clone());
+        Ok(Sent::Yielded(future.into_obj()))
+    }
+
+    fn close(&self) -> PyResult<()> {
+        if matches!(self.state.get(), State::Fresh | State::Done) {
+            self.finish();
+            return Ok(());
+        }
+        let exit = err::generator_exit().call0()?;
+        match self.throw(exit) {
+            Ok(Sent::Yielded(_)) => {
+                Err(raise!(err::runtime_error(), "coroutine ignored GeneratorExit"))
+            }
+            Ok(Sent::Returned(_)) => Ok(()),
+            Err(raised)
+                if err::matches(err::generator_exit()) || err::matches(err::stop_iteration()) =>
+            {
+                err::discard(raised);
+                Ok(())
+            }
+            Err(raised) => Err(raised),
+        }
+    }
+
+    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
+        visitor.cell(&self.waiter);
+        visitor.cell(&self.message);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.waiter.clear();
+        self.message.clear();
+    }
+
+    /// To be called from the awaitable's `finalize`.
+    pub(crate) fn warn_if_never_awaited(&self) {
+        if self.state.get() != State::Fresh {
+            return;
+        }
+        self.state.set(State::Done);
+        let message = format!("coroutine '{}' was never awaited", self.kind.name);
+        if let Err(raised) = err::warn(err::runtime_warning(), &message, 1) {
+            err::unraisable(raised, self.as_any());
+        }
+    }
+}
+
+impl Any {
+    #[inline]
+    fn exact_or_derived_task(&self) -> Option<Own<Task>> {
+        self.cast::<Task>().map(Native::own)
+    }
+}
+
+/// Puts the task's wake-up into its loop's ready queue.
+#[inline]
+fn push_wake(task: &Own<Task>) {
+    let event_loop = task.event_loop();
+    if let Some(native) = EventLoop::of(&event_loop) {
+        native.push(Work::Wake(task.clone()));
+    }
+}
+
+/// Whether the code that runs now was resumed by a task of ours on a loop of ours.
+#[inline]
+fn runs_natively() -> PyResult<bool> {
+    let Some(task) = running::running_task()? else { return Ok(false) };
+    let Some(task) = task.cast::<Task>() else { return Ok(false) };
+    Ok(EventLoop::of(&task.event_loop()).is_some())
+}
+
+/// What `await` does to a future before it yields it.
+fn mark_blocking(future: &Any) -> PyResult<()> {
+    match FutureView::exact(future) {
+        Some(view) => view.base.set_blocking(true),
+        None => {
+            let yes = crate::kit::value::bool(true);
+            future.set_attr(intern!("_asyncio_future_blocking"), &yes)?;
+        }
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn next(object: Raw) -> Raw {
+    // SAFETY: this slot is only in classes of native awaitables.
+    let wait = unsafe { Any::from_raw(object).cast_wait() };
+    send::iternext(|| wait.advance())
+}
+
+unsafe extern "C" fn am_send(object: Raw, _value: Raw, result: *mut Raw) -> ffi::PySendResult {
+    // SAFETY: as above; the interpreter passes a place for the result.
+    unsafe {
+        let wait = Any::from_raw(object).cast_wait();
+        send::am_send(result, || wait.advance())
+    }
+}
+
+fn throw_method(wait: &Wait, args: Args<'_>) -> PyResult<Obj> {
+    const SIGNATURE: Signature<3> =
+        Signature::new("throw", ["type", "value", "traceback"], 1).positional_only(3);
+    let [class, value, traceback] = args.bind(&SIGNATURE)?;
+    let raised = crate::future::awaiting::raise_thrown(class, value, traceback)?;
+    send::as_call(wait.throw(err::take(raised)))
+}
+
+/// The spec of an awaitable class, with all that makes it look like a coroutine.
+pub(crate) fn spec<T: Awaitable>(name: &'static std::ffi::CStr) -> ClassSpec {
+    ClassSpec::new::<T>(name)
+        .slot(ffi::Py_tp_iter, ffi::PyObject_SelfIter as *mut c_void)
+        .slot(ffi::Py_tp_iternext, next as *mut c_void)
+        .slot(ffi::Py_am_await, ffi::PyObject_SelfIter as *mut c_void)
+        .slot(ffi::Py_am_send, am_send as *mut c_void)
+        .methods([
+            crate::method!(onearg AnyAwaitable, "send",
+                |this: &AnyAwaitable, _: &Any| send::as_call(this.0.advance()), "Resumes."),
+            crate::method!(args AnyAwaitable, "throw",
+                |this: &AnyAwaitable, args: Args<'_>| throw_method(&this.0, args),
+                "Raises the exception where this waits."),
+            crate::method!(noargs AnyAwaitable, "close",
+                |this: &AnyAwaitable| this.0.close(), "Ends, as if by GeneratorExit."),
+            crate::method!(noargs AnyAwaitable, "done",
+                |this: &AnyAwaitable| !this.0.is_waiting(), "Whether nobody waits any more."),
+            crate::method!(noargs AnyAwaitable, "cancelled",
+                |this: &AnyAwaitable| this.0.is_cancelled(), "Whether the waiting was cancelled."),
+        ])
+        .getset([
+            crate::getter!(AnyAwaitable, "__name__",
+                |this: &AnyAwaitable| crate::kit::value::str(short_name(this.0.kind.name)), "The name."),
+            crate::getter!(AnyAwaitable, "__qualname__",
+                |this: &AnyAwaitable| crate::kit::value::str(this.0.kind.name), "The qualified name."),
+            crate::getter!(AnyAwaitable, "cr_await",
+                |this: &AnyAwaitable| this.0.waiter.get_or_none(), "What this waits for."),
+            crate::getter!(AnyAwaitable, "cr_running", |_: &AnyAwaitable| false, "Never."),
+            crate::getter!(AnyAwaitable, "cr_frame", |_: &AnyAwaitable| Obj::none(), "None: native."),
+        ])
+}
+
+fn short_name(name: &'static str) -> &'static str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+/// Some native awaitable, for the methods that all of them share.
+#[repr(C)]
+struct AnyAwaitable(Wait);
+
+// SAFETY: only used to read the head of objects that begin with it; no class is made of it.
+unsafe impl Native for AnyAwaitable {
+    fn class() -> &'static crate::kit::Class {
+        static NEVER: crate::kit::Class = crate::kit::Class::new();
+        &NEVER
+    }
+}

@@ -1,0 +1,110 @@
+//! An awaitable that is over before it begins: `async with lock` when the lock is free.
+
+use super::{spec, Awaitable, Flow, Wait};
+use crate::kit::{Any, Class, Native, Obj, ObjCell, PyResult, Visitor};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// Returns its value as soon as it is awaited.
+#[repr(C)]
+pub(crate) struct Ready {
+    wait: Wait,
+    value: ObjCell,
+}
+
+static CLASS: Class = Class::new();
+
+// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
+unsafe impl Native for Ready {
+    fn class() -> &'static Class {
+        &CLASS
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        self.wait.traverse(visitor);
+        visitor.cell(&self.value);
+    }
+
+    fn clear(&self) {
+        self.wait.clear();
+        self.value.clear();
+    }
+}
+
+// SAFETY: begins with `Wait`.
+unsafe impl Awaitable for Ready {
+    const NAME: &'static str = "ready";
+
+    fn start(&self) -> PyResult<Flow> {
+        Ok(Flow::Return(self.value.take().unwrap_or_else(Obj::none)))
+    }
+
+    fn resume(&self) -> PyResult<Flow> {
+        self.start()
+    }
+}
+
+impl Ready {
+    /// An awaitable that returns `value`; nobody is warned if it is not awaited.
+    pub(crate) fn of(value: Obj) -> PyResult<Obj> {
+        let body = Ready { wait: Wait::new(&Ready::KIND), value: ObjCell::new(value) };
+        Ok(body.make()?.into_obj())
+    }
+}
+
+/// Returns `None` as often as it is awaited; there is one for all.
+#[repr(C)]
+struct Nothing {
+    wait: Wait,
+}
+
+static NOTHING_CLASS: Class = Class::new();
+static NOTHING: AtomicPtr<crate::kit::ffi::PyObject> = AtomicPtr::new(std::ptr::null_mut());
+
+// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
+unsafe impl Native for Nothing {
+    fn class() -> &'static Class {
+        &NOTHING_CLASS
+    }
+}
+
+/// The slot of [`Nothing`]: null without an exception returns `None`, whatever the state.
+unsafe extern "C" fn next(_object: crate::kit::Raw) -> crate::kit::Raw {
+    std::ptr::null_mut()
+}
+
+/// An awaitable that returns `None` at once.
+#[inline]
+pub(crate) fn nothing() -> Obj {
+    // SAFETY: made at import and kept for ever.
+    unsafe { Obj::from_borrowed(NOTHING.load(Ordering::Relaxed)) }
+}
+
+// SAFETY: begins with `Wait`.
+unsafe impl Awaitable for Nothing {
+    const NAME: &'static str = "nothing";
+
+    fn start(&self) -> PyResult<Flow> {
+        Ok(Flow::Return(Obj::none()))
+    }
+
+    fn resume(&self) -> PyResult<Flow> {
+        Ok(Flow::Return(Obj::none()))
+    }
+}
+
+pub(crate) fn build() -> PyResult<()> {
+    use crate::kit::ffi;
+    spec::<Ready>(c"ioxide.Ready").build(&CLASS)?;
+    crate::kit::ClassSpec::new::<Nothing>(c"ioxide.Nothing")
+        .slot(ffi::Py_tp_iter, ffi::PyObject_SelfIter as *mut std::ffi::c_void)
+        .slot(ffi::Py_am_await, ffi::PyObject_SelfIter as *mut std::ffi::c_void)
+        .slot(ffi::Py_tp_iternext, next as *mut std::ffi::c_void)
+        .methods([crate::method!(onearg Nothing, "send",
+            |_: &Nothing, _: &Any| -> PyResult<Obj> {
+                Err(crate::kit::send::stop_iteration(Obj::none()))
+            }, "Returns at once.")])
+        .build(&NOTHING_CLASS)?;
+    let one = Nothing { wait: Wait::new(&Nothing::KIND) }.make()?.into_obj();
+    NOTHING.store(one.into_raw(), Ordering::Relaxed);
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! `sleep()`: a task parked on the timer heap.
+
+use super::{spec, Awaitable, Flow, State, Wait};
+use crate::kit::{
+    err, Any, Args, Class, Native, Obj, ObjCell, PyResult, Signature, Visitor,
+};
+use crate::runtime::timers::Timer;
+use crate::runtime::EventLoop;
+use crate::{intern, raise, running};
+use ioxide_core::timers::TimerKey;
+use std::cell::Cell;
+
+/// `ioxide.sleep(delay, result)`.
+#[repr(C)]
+pub(crate) struct Sleep {
+    wait: Wait,
+    /// Seconds.
+    delay: f64,
+    result: ObjCell,
+    /// The loop whose heap holds the timer, with the timer's key; or the foreign loop's handle.
+    timer: ObjCell,
+    key: Cell<Option<TimerKey>>,
+}
+
+static CLASS: Class = Class::new();
+
+// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
+unsafe impl Native for Sleep {
+    fn class() -> &'static Class {
+        &CLASS
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        self.wait.traverse(visitor);
+        visitor.cell(&self.result);
+        visitor.cell(&self.timer);
+    }
+
+    fn clear(&self) {
+        self.wait.clear();
+        self.result.clear();
+        self.timer.clear();
+    }
+
+    fn finalize(&self) {
+        self.wait.warn_if_never_awaited();
+    }
+}
+
+// SAFETY: begins with `Wait`.
+unsafe impl Awaitable for Sleep {
+    const NAME: &'static str = "sleep";
+
+    fn start(&self) -> PyResult<Flow> {
+        if self.delay.is_nan() {
+            return Err(raise!(err::value_error(), "Invalid delay: NaN (not a number)"));
+        }
+        if self.delay <= 0.0 {
+            return Ok(Flow::Yield);
+        }
+        let event_loop = running::require_running_loop()?;
+        match EventLoop::of(&event_loop) {
+            Some(native) => {
+                let deadline = native.deadline_after(self.delay);
+                let timer = native.add_timer(deadline, Timer::Sleep(self.own()));
+                self.key.set(Some(timer));
+                self.timer.set(event_loop.clone());
+            }
+            None => {
+                let delay = crate::kit::value::float(self.delay)?;
+                let wake = self.as_any().attr(intern!("_fire"))?;
+                let handle = event_loop.method(intern!("call_later"), &[&delay, &wake])?;
+                self.timer.set(handle);
+            }
+        }
+        Ok(Flow::Park)
+    }
+
+    fn resume(&self) -> PyResult<Flow> {
+        self.timer.clear();
+        Ok(Flow::Return(self.result.take().unwrap_or_else(Obj::none)))
+    }
+
+    fn throw(&self, exception: Obj) -> PyResult<Flow> {
+        self.cancel_timer()?;
+        Err(err::raise_instance(&exception))
+    }
+}
+
+impl Sleep {
+    /// The timer has gone off: the waiter is woken, unless it is gone.
+    pub(crate) fn fire(&self) -> PyResult<()> {
+        self.key.set(None);
+        self.wait.wake()
+    }
+
+    /// Whether firing would still wake somebody.
+    pub(crate) fn is_live(&self) -> bool {
+        self.wait.state() == State::Parked
+    }
+
+    fn cancel_timer(&self) -> PyResult<()> {
+        let Some(owner) = self.timer.take() else { return Ok(()) };
+        if let Some(native) = EventLoop::of(&owner) {
+            if let Some(key) = self.key.take() {
+                native.remove_timer(key);
+            }
+            return Ok(());
+        }
+        owner.method0(intern!("cancel")).map(drop)
+    }
+}
+
+/// `sleep(delay, result=None)`.
+pub(crate) fn sleep(args: Args<'_>) -> PyResult<Obj> {
+    const SIGNATURE: Signature<2> = Signature::new("sleep", ["delay", "result"], 1);
+    let [delay, result] = args.bind(&SIGNATURE)?;
+    let delay = match delay {
+        Some(delay) => delay.to_f64()?,
+        None => 0.0,
+    };
+    let body = Sleep {
+        wait: Wait::new(&Sleep::KIND),
+        delay,
+        result: ObjCell::empty(),
+        timer: ObjCell::empty(),
+        key: Cell::new(None),
+    };
+    if let Some(result) = result.and_then(Any::some) {
+        body.result.set(result.own());
+    }
+    Ok(body.make()?.into_obj())
+}
+
+pub(crate) fn build() -> PyResult<()> {
+    spec::<Sleep>(c"ioxide.Sleep")
+        .methods([crate::method!(noargs Sleep, "_fire", Sleep::fire, "The timer has gone off.")])
+        .build(&CLASS)?;
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! Starting a task at once, inside of who creates it.
+
+use super::{registry, step, Task};
+use crate::kit::{context, Any, Native, PyResult};
+use crate::running;
+
+/// Runs the first step now. A task that suspends goes on as any other.
+pub(crate) fn start(task: &Task, event_loop: &Any) -> PyResult<()> {
+    registry::register(task, event_loop)?;
+    let before = running::swap(event_loop, Some(task.as_any()))?;
+    let context = task.context();
+    let result = context::within(&context, || step::run(task, event_loop, None));
+    let restored = crate::kit::err::preserved(|| running::swap(event_loop, before.as_deref()));
+    result??;
+    drop(restored?);
+    if !task.base.future.is_pending() {
+        // As the C code does: a task that is over needs its coroutine no more.
+        task.base.coro.clear();
+    }
+    Ok(())
+}

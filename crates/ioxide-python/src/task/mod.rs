@@ -1,0 +1,288 @@
+//! A task: one coroutine and the right to resume it.
+//!
+//! The loop is the only caller of [`step::step`]; everyone else may only wake.
+//!
+//! # States
+//! | state | waits for | in the ready queue | leaves by |
+//! |---|---|---|---|
+//! | Scheduled | – | yes | `step` |
+//! | Running | – | no | `suspend`, `finish` |
+//! | Parked | `fut_waiter`: a future, or a native awaitable | no | `wake`, `cancel` |
+//! | Done | – | no | never |
+//!
+//! # Invariants
+//! 1. A task is in the ready queue at most once.
+//! 2. A parked task is owned by what it waits for, so it lives as long as that can wake it.
+//! 3. Nothing of the task is borrowed while its coroutine runs: the coroutine may call any method of it.
+//! 4. Whether a step is inside of the task's context already is a parameter of that step, never state.
+
+pub(crate) mod awaited_by;
+pub(crate) mod cancel;
+pub(crate) mod eager;
+pub(crate) mod registry;
+pub(crate) mod step;
+pub(crate) mod suspend;
+pub(crate) mod wake;
+
+use crate::future::{self, FutureView, Waiters};
+use crate::kit::class::Construct;
+use crate::kit::{
+    context, err, ffi, value, Any, Args, Class, ClassSpec, Native, Obj, Own, PyResult, Signature,
+    Visitor,
+};
+use crate::layout::{self, TaskBase};
+use crate::runtime::work::Work;
+use crate::runtime::{schedule, EventLoop};
+use crate::{import, intern, raise};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// `ioxide.Task`, a subclass of `_asyncio.Task` with everything but its getters replaced.
+#[repr(C)]
+pub(crate) struct Task {
+    pub(crate) base: TaskBase,
+    waiters: Waiters,
+    /// Links in our own list of tasks, on versions whose interpreter has none.
+    #[cfg(not(Py_3_14))]
+    links: std::cell::Cell<[*mut layout::Node; 2]>,
+}
+
+static CLASS: Class = Class::new();
+
+/// The number in the next default name.
+static NEXT_NAME: AtomicI64 = AtomicI64::new(1);
+
+// SAFETY: `repr(C)`, begins with the base class's struct, and the class is built from it below.
+unsafe impl Native for Task {
+    fn class() -> &'static Class {
+        &CLASS
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        future::traverse(self.view(), visitor);
+        for cell in [&self.base.fut_waiter, &self.base.coro, &self.base.name, &self.base.context] {
+            visitor.cell(cell);
+        }
+    }
+
+    fn clear(&self) {
+        future::clear(self.view());
+        for cell in [&self.base.fut_waiter, &self.base.coro, &self.base.name, &self.base.context] {
+            cell.clear();
+        }
+        #[cfg(Py_3_13)]
+        crate::kit::class::clear_managed_dict(self.as_any());
+    }
+
+    fn finalize(&self) {
+        if let Err(raised) = self.report_if_pending() {
+            err::unraisable(raised, self.as_any());
+        }
+        future::finalize::report_unretrieved(self.view());
+    }
+
+    fn last_rites(&self) {
+        registry::unregister(self);
+        #[cfg(Py_3_13)]
+        crate::kit::class::clear_managed_dict(self.as_any());
+    }
+}
+
+impl Construct for Task {
+    fn empty() -> Task {
+        Task {
+            base: TaskBase::empty(),
+            waiters: Waiters::new(),
+            #[cfg(not(Py_3_14))]
+            links: std::cell::Cell::new([std::ptr::null_mut(); 2]),
+        }
+    }
+
+    fn init(&self, args: Args<'_>) -> PyResult<()> {
+        const SIGNATURE: Signature<5> =
+            Signature::new("Task", ["coro", "loop", "name", "context", "eager_start"], 1)
+                .keyword_only_after(1);
+        let [coro, event_loop, name, context, eager] = args.bind(&SIGNATURE)?;
+        let Some(coro) = coro else { return Ok(()) };
+        let eager = eager.map_or(Ok(false), Any::truthy)?;
+        future::init(self.view(), event_loop)?;
+        let event_loop = self.event_loop();
+        self.set_up(coro, name.and_then(Any::some), context.and_then(Any::some))?;
+        if eager && is_running(&event_loop)? {
+            return eager::start(self, &event_loop);
+        }
+        self.schedule_first_step(&event_loop)?;
+        registry::register(self, &event_loop)
+    }
+}
+
+/// `loop.is_running()`.
+fn is_running(event_loop: &Any) -> PyResult<bool> {
+    match EventLoop::exact(event_loop) {
+        Some(native) => Ok(native.is_running()),
+        None => event_loop.method0(intern!("is_running"))?.truthy(),
+    }
+}
+
+impl Task {
+    #[inline(always)]
+    pub(crate) fn view(&self) -> FutureView<'_> {
+        FutureView { object: self.as_any(), base: &self.base.future, waiters: &self.waiters }
+    }
+
+    #[inline(always)]
+    pub(crate) fn event_loop(&self) -> Obj {
+        self.base.future.event_loop.get_or_none()
+    }
+
+    /// The context in which the coroutine runs, or `None` for a task that was never set up.
+    pub(crate) fn context(&self) -> Obj {
+        self.base.context.get_or_none()
+    }
+
+    /// A task of a native loop, scheduled.
+    pub(crate) fn spawn(
+        event_loop: &EventLoop,
+        coro: &Any,
+        name: Option<&Any>,
+        context: Option<&Any>,
+    ) -> PyResult<Own<Task>> {
+        let task = Task::empty().make()?;
+        task.base.future.event_loop.set(event_loop.as_any().own());
+        if event_loop.debug() {
+            task.base.future.source_tb.set(future::extract_stack()?);
+        }
+        task.set_up(coro, name, context)?;
+        event_loop.push(Work::Step(task.clone()));
+        registry::register(&task, event_loop.as_any())?;
+        Ok(task)
+    }
+
+    /// Gives the task its coroutine, name and context.
+    fn set_up(&self, coro: &Any, name: Option<&Any>, context: Option<&Any>) -> PyResult<()> {
+        self.base.mark_as_task();
+        if !is_coroutine(coro)? {
+            self.base.set_log_destroy_pending(false);
+            return Err(raise!(
+                err::type_error(),
+                "a coroutine was expected, got {}",
+                coro.repr_text()
+            ));
+        }
+        let context = match context {
+            Some(context) => context.own(),
+            None => context::copy_current()?,
+        };
+        let name = match name {
+            Some(name) => as_name(name)?,
+            None => value::int(NEXT_NAME.fetch_add(1, Ordering::Relaxed))?,
+        };
+        self.base.fut_waiter.clear();
+        self.base.set_must_cancel(false);
+        self.base.set_num_cancels(0);
+        self.base.set_log_destroy_pending(true);
+        self.base.coro.set(coro.own());
+        self.base.name.set(name);
+        self.base.context.set(context);
+        Ok(())
+    }
+
+    fn schedule_first_step(&self, event_loop: &Any) -> PyResult<()> {
+        match EventLoop::of(event_loop) {
+            Some(native) => {
+                native.refuse_if_closed()?;
+                native.push(Work::Step(self.own()));
+                Ok(())
+            }
+            None => {
+                let step = wake::StepCall::new(self, None)?;
+                schedule::call_soon(event_loop, &step, &[], &self.context())
+            }
+        }
+    }
+
+    fn report_if_pending(&self) -> PyResult<()> {
+        if !self.base.future.is_pending() || !self.base.log_destroy_pending() {
+            return Ok(());
+        }
+        let Some(event_loop) = self.base.future.event_loop.get() else { return Ok(()) };
+        let message = "Task was destroyed but it is pending!";
+        let report = future::finalize::context_of(message, self.as_any(), intern!("task"))?;
+        if let Some(source) = self.base.future.source_tb.get() {
+            report.dict_set(intern!("source_traceback"), &source)?;
+        }
+        event_loop.method(intern!("call_exception_handler"), &[&report])?;
+        Ok(())
+    }
+
+    /// The name; a default one is a number until somebody asks.
+    fn name(&self) -> PyResult<Obj> {
+        let name = self.base.name.get_or_none();
+        if !name.is_int() {
+            return Ok(name);
+        }
+        let text = value::str(&format!("Task-{}", name.to_i64()?))?;
+        self.base.name.set(text.clone());
+        Ok(text)
+    }
+
+    fn set_name(&self, name: &Any) -> PyResult<()> {
+        self.base.name.set(as_name(name)?);
+        Ok(())
+    }
+}
+
+fn as_name(name: &Any) -> PyResult<Obj> {
+    // SAFETY: alive.
+    if unsafe { ffi::PyUnicode_CheckExact(name.raw()) != 0 } {
+        return Ok(name.own());
+    }
+    // SAFETY: alive; a new reference or null.
+    unsafe { Obj::steal_or_raised(ffi::PyObject_Str(name.raw())) }
+}
+
+/// What a task can run: `asyncio.iscoroutine`.
+#[inline]
+pub(crate) fn is_coroutine(object: &Any) -> PyResult<bool> {
+    // SAFETY: alive.
+    if unsafe { ffi::PyCoro_CheckExact(object.raw()) != 0 } || crate::awaitable::is_native(object) {
+        return Ok(true);
+    }
+    import!("asyncio.coroutines", "iscoroutine")?.call1(object)?.truthy()
+}
+
+fn refuse_set(this: &Task, what: &str) -> crate::kit::Raised {
+    let _ = this;
+    raise!(err::runtime_error(), "Task does not support {what} operation")
+}
+
+pub(crate) fn build() -> PyResult<()> {
+    let (methods, getset) = future::table::of_task();
+    ClassSpec::new::<Task>(c"ioxide.Task")
+        .base(layout::c_task()?)
+        .doc(c"A coroutine that runs on a loop.\n\nAs asyncio.Task: not thread-safe.")
+        .constructible::<Task>()
+        .slot(ffi::Py_tp_iter, crate::unary!(Task, |this: &Task| future::iterate(this.view())))
+        .slot(ffi::Py_am_await, crate::unary!(Task, |this: &Task| future::iterate(this.view())))
+        .methods(methods)
+        .getset(getset)
+        .methods([
+            crate::method!(args Task, "cancel", cancel::cancel,
+                "Throws CancelledError into the coroutine at its next chance; False if it is done."),
+            crate::method!(noargs Task, "cancelling", cancel::cancelling,
+                "How many requests to cancel are pending."),
+            crate::method!(noargs Task, "uncancel", cancel::uncancel,
+                "Takes back one request to cancel; returns how many remain."),
+            crate::method!(noargs Task, "get_name", Task::name, "The name."),
+            crate::method!(onearg Task, "set_name", Task::set_name, "Sets the name, made a string."),
+            crate::method!(noargs Task, "get_context", Task::context, "The contextvars.Context."),
+            crate::method!(onearg Task, "set_result",
+                |this: &Task, _: &Any| -> PyResult<()> { Err(refuse_set(this, "set_result")) },
+                "A task sets its own result."),
+            crate::method!(onearg Task, "set_exception",
+                |this: &Task, _: &Any| -> PyResult<()> { Err(refuse_set(this, "set_exception")) },
+                "A task sets its own exception."),
+        ])
+        .build(&CLASS)?;
+    wake::build()?;
+    registry::prepare()
+}
