@@ -97,7 +97,7 @@ from asyncio import (  # isort: skip
 
 from . import _install
 from ._install import install, uninstall
-from ._ioxide import EventLoop
+from .event_loop import EventLoop
 from ._policy import get_event_loop, new_event_loop
 from ._streams import open_connection, open_unix_connection, start_server, start_unix_server
 from .exceptions import QueueShutDown

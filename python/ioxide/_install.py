@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from . import _policy
-from ._ioxide import EventLoop
+from .event_loop import EventLoop
 
 logger = logging.getLogger("ioxide")
 

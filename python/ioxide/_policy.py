@@ -7,7 +7,7 @@ import asyncio.unix_events
 import threading
 from typing import Any
 
-from ._ioxide import EventLoop
+from .event_loop import EventLoop
 
 #: What asyncio makes when nobody set a policy. It has four names in five versions of Python.
 DefaultPolicy: Any = asyncio.unix_events._UnixDefaultEventLoopPolicy

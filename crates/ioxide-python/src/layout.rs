@@ -243,7 +243,12 @@ impl TaskBase {
     }
 
     task_flag!(must_cancel, set_must_cancel, MUST_CANCEL, must_cancel);
-    task_flag!(log_destroy_pending, set_log_destroy_pending, LOG_DESTROY, log_destroy_pending);
+    task_flag!(
+        log_destroy_pending,
+        set_log_destroy_pending,
+        LOG_DESTROY,
+        log_destroy_pending
+    );
 }
 
 /// `_asyncio.Future`, the base of our Future.
@@ -258,12 +263,18 @@ pub(crate) fn c_task() -> PyResult<&'static Any> {
 
 /// Checks the structs above against the interpreter's, by size and by looking into a C task.
 pub(crate) fn verify() -> PyResult<()> {
-    let sizes = [(c_future()?, size_of::<FutureBase>()), (c_task()?, size_of::<TaskBase>())];
+    let sizes = [
+        (c_future()?, size_of::<FutureBase>()),
+        (c_task()?, size_of::<TaskBase>()),
+    ];
     for (class, expected) in sizes {
         // SAFETY: a live type object.
         let found = unsafe { (*class.raw().cast::<ffi::PyTypeObject>()).tp_basicsize };
         if found as usize != expected {
-            return Err(unknown_layout(&format!("{} is {found} bytes", class.repr_text())));
+            return Err(unknown_layout(&format!(
+                "{} is {found} bytes",
+                class.repr_text()
+            )));
         }
     }
     probe()
@@ -313,7 +324,14 @@ loop, coro = Loop(), coroutine()
     )?;
     let holds = |offset: usize, object: &Any| {
         // SAFETY: the offset is within a task, whose size was checked above.
-        unsafe { *task.raw().cast::<u8>().add(offset).cast::<crate::kit::Raw>() == object.raw() }
+        unsafe {
+            *task
+                .raw()
+                .cast::<u8>()
+                .add(offset)
+                .cast::<crate::kit::Raw>()
+                == object.raw()
+        }
     };
     let known = holds(offset_of!(FutureBase, event_loop), &event_loop)
         && holds(offset_of!(TaskBase, coro), &coro)

@@ -1,5 +1,153 @@
 //! The extension module `ioxide._ioxide`: its table of contents and nothing else.
 
-#![allow(clippy::missing_safety_doc, reason = "crate-private unsafe functions state it in prose")]
-
+mod awaitable;
+mod errors;
+mod event_loop;
+mod future;
+mod handle;
 mod kit;
+mod layout;
+mod running;
+mod runtime;
+mod task;
+
+use kit::value::{self, check};
+use kit::{ffi, Any, Native, PyResult, Raw};
+use std::ffi::{c_int, c_void, CStr};
+
+/// Makes every class; bases before what derives from them.
+fn build_classes() -> PyResult<()> {
+    layout::verify()?;
+    future::build()?;
+    task::build()?;
+    handle::build()?;
+    awaitable::ready::build()?;
+    awaitable::sleep::build()?;
+    event_loop::build()
+}
+
+fn classes() -> [(&'static CStr, &'static Any); 5] {
+    [
+        (c"Future", future::Future::class().object()),
+        (c"Task", task::Task::class().object()),
+        (c"Handle", handle::Handle::class().object()),
+        (c"TimerHandle", handle::timer::TimerHandle::class().object()),
+        (c"BaseLoop", runtime::EventLoop::class().object()),
+    ]
+}
+
+fn functions() -> Vec<ffi::PyMethodDef> {
+    use kit::Args;
+    use task::registry;
+    vec![
+        function!(
+            "sleep",
+            awaitable::sleep::sleep,
+            "Completes after delay seconds, with result."
+        ),
+        function!(
+            "current_task",
+            registry::current_task,
+            "The running task of the loop, or None."
+        ),
+        function!(
+            "all_tasks",
+            registry::all_tasks,
+            "The set of the loop's tasks that are not done."
+        ),
+        function!(
+            "_native_tasks",
+            registry::native_tasks,
+            "Our tasks, where no C list has them."
+        ),
+        function!(
+            "_register_task",
+            registry::register_any,
+            "Makes all_tasks() see the task."
+        ),
+        function!(
+            "_unregister_task",
+            registry::unregister_any,
+            "Undoes _register_task."
+        ),
+        function!(
+            "_enter_task",
+            |args: Args<'_>| registry::forward("_enter_task", args),
+            "Makes the task the running one."
+        ),
+        function!(
+            "_leave_task",
+            |args: Args<'_>| registry::forward("_leave_task", args),
+            "Undoes _enter_task."
+        ),
+        function!(
+            "_swap_current_task",
+            |args: Args<'_>| registry::forward("_swap_current_task", args),
+            "Sets the running task, returns the one before."
+        ),
+        function!(
+            "_set_facade",
+            event_loop::set_facade,
+            "Names the class of the loops."
+        ),
+    ]
+}
+
+fn fill(module: &Any) -> PyResult<()> {
+    build_classes()?;
+    for (name, class) in classes() {
+        // SAFETY: the module and the class are alive, the name is a C string.
+        check(unsafe { ffi::PyModule_AddObjectRef(module.raw(), name.as_ptr(), class.raw()) })?;
+    }
+    kit::class::add_functions(module, functions())?;
+    let version = value::str(env!("CARGO_PKG_VERSION"))?;
+    // SAFETY: as above.
+    check(unsafe {
+        ffi::PyModule_AddObjectRef(module.raw(), c"__version__".as_ptr(), version.raw())
+    })
+}
+
+unsafe extern "C" fn execute(module: Raw) -> c_int {
+    // SAFETY: the interpreter passes the module that it has made.
+    let module = unsafe { Any::from_raw(module) };
+    kit::class::status(kit::class::guard(|| fill(module)))
+}
+
+struct Definition<T>(std::cell::UnsafeCell<T>);
+
+// SAFETY: only the interpreter touches it, at import.
+unsafe impl<T> Sync for Definition<T> {}
+
+static SLOTS: Definition<[ffi::PyModuleDef_Slot; 2]> = Definition(std::cell::UnsafeCell::new([
+    ffi::PyModuleDef_Slot {
+        slot: ffi::Py_mod_exec,
+        value: execute as *mut c_void,
+    },
+    ffi::PyModuleDef_Slot {
+        slot: 0,
+        value: std::ptr::null_mut(),
+    },
+]));
+
+static MODULE: Definition<ffi::PyModuleDef> =
+    Definition(std::cell::UnsafeCell::new(ffi::PyModuleDef {
+        m_base: ffi::PyModuleDef_HEAD_INIT,
+        m_name: c"_ioxide".as_ptr(),
+        m_doc: c"What is native of ioxide.".as_ptr(),
+        m_size: 0,
+        m_methods: std::ptr::null_mut(),
+        m_slots: SLOTS.0.get().cast(),
+        m_traverse: None,
+        m_clear: None,
+        m_free: None,
+    }));
+
+/// What `import ioxide._ioxide` calls.
+///
+/// # Safety
+/// Called by the interpreter, with its lock held.
+#[no_mangle]
+pub unsafe extern "C" fn PyInit__ioxide() -> *mut ffi::PyObject {
+    // SAFETY: the definition lives for ever.
+    unsafe { ffi::PyModuleDef_Init(MODULE.0.get()) }
+}

@@ -63,7 +63,10 @@ mod slots {
         let agrees = found.is_some_and(|index| {
             // SAFETY: the word after the one found is within the thread state.
             unsafe {
-                *ffi::PyThreadState_GetUnchecked().cast::<Raw>().add(index + 1) == task.raw()
+                *ffi::PyThreadState_GetUnchecked()
+                    .cast::<Raw>()
+                    .add(index + 1)
+                    == task.raw()
             }
         });
         if let Ok(old) = old {
@@ -108,7 +111,9 @@ pub(crate) use slots::{find, task_list};
 #[cfg(Py_3_14)]
 #[inline(always)]
 pub(crate) fn running_loop() -> PyResult<Option<Obj>> {
-    Ok(slots::peek(slots::running_loop()).filter(|found| !found.is_none()).map(Any::own))
+    Ok(slots::peek(slots::running_loop())
+        .filter(|found| !found.is_none())
+        .map(Any::own))
 }
 
 #[cfg(not(Py_3_14))]

@@ -146,7 +146,9 @@ impl Any {
 pub(crate) fn is_native(object: &Any) -> bool {
     // SAFETY: a live object's type; comparing addresses of a function that only our classes have.
     unsafe {
-        (*object.type_raw()).tp_iternext.is_some_and(|slot| slot as usize == next as *const () as usize)
+        (*object.type_raw())
+            .tp_iternext
+            .is_some_and(|slot| slot as usize == next as *const () as usize)
     }
 }
 
@@ -203,7 +205,9 @@ impl Wait {
     /// `fut.cancelled()` of asyncio's waiters.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.state.get() == State::Cancelled
-            || self.stand_in().is_some_and(|f| f.base.state() == crate::layout::State::Cancelled)
+            || self
+                .stand_in()
+                .is_some_and(|f| f.base.state() == crate::layout::State::Cancelled)
     }
 
     /// The future that stands in for a task that is not ours.
@@ -213,7 +217,9 @@ impl Wait {
         }
         // SAFETY: nothing runs while the borrow lives.
         let waiter = unsafe { self.waiter.peek() }?;
-        waiter.exact::<crate::future::Future>().map(crate::future::Future::view)
+        waiter
+            .exact::<crate::future::Future>()
+            .map(crate::future::Future::view)
     }
 
     /// Fulfils the waiting: the waiter goes on in the next turn. Once only; a waiter that is not waiting any more
@@ -223,7 +229,9 @@ impl Wait {
         if !self.is_waiting() {
             return Ok(());
         }
-        let Some(waiter) = self.waiter.get() else { return Ok(()) };
+        let Some(waiter) = self.waiter.get() else {
+            return Ok(());
+        };
         if let Some(task) = waiter.exact_or_derived_task() {
             self.state.set(State::Woken);
             self.waiter.clear();
@@ -232,7 +240,9 @@ impl Wait {
         }
         match FutureView::of(&waiter) {
             Some(future) => settle::set_result(future, Obj::none()),
-            None => waiter.method(intern!("set_result"), &[&Obj::none()]).map(drop),
+            None => waiter
+                .method(intern!("set_result"), &[&Obj::none()])
+                .map(drop),
         }
     }
 
@@ -241,8 +251,12 @@ impl Wait {
         if self.state.get() != State::Parked || self.stand_in().is_some() {
             return false;
         }
-        let Some(waiter) = self.waiter.take() else { return false };
-        let Some(task) = waiter.exact_or_derived_task() else { return false };
+        let Some(waiter) = self.waiter.take() else {
+            return false;
+        };
+        let Some(task) = waiter.exact_or_derived_task() else {
+            return false;
+        };
         self.state.set(State::Cancelled);
         drop(self.message.replace(message));
         push_wake(&task);
@@ -266,7 +280,10 @@ impl Wait {
             State::Woken => unsafe { (self.kind.resume)(self.as_any()) },
             State::Parked => return self.advance_stand_in(),
             State::Offered | State::Cancelled => {
-                return Err(raise!(err::runtime_error(), "await wasn't used with future"))
+                return Err(raise!(
+                    err::runtime_error(),
+                    "await wasn't used with future"
+                ))
             }
             State::Done => {
                 return Err(raise!(
@@ -286,7 +303,10 @@ impl Wait {
         };
         if waiter.exact_or_derived_task().is_some() {
             self.waiter.set(waiter);
-            return Err(raise!(err::runtime_error(), "await wasn't used with future"));
+            return Err(raise!(
+                err::runtime_error(),
+                "await wasn't used with future"
+            ));
         }
         let outcome = match FutureView::of(&waiter) {
             Some(future) => settle::result(future).map(drop),
@@ -308,7 +328,10 @@ impl Wait {
             self.state.set(State::Done);
             return Err(err::raise_instance(&exception));
         }
-        if self.stand_in().is_some_and(|future| future.base.is_pending()) {
+        if self
+            .stand_in()
+            .is_some_and(|future| future.base.is_pending())
+        {
             self.waiter.clear();
         }
         // SAFETY: the kind is the one of this object's class.
@@ -370,9 +393,10 @@ impl Wait {
         }
         let exit = err::generator_exit().call0()?;
         match self.throw(exit) {
-            Ok(Sent::Yielded(_)) => {
-                Err(raise!(err::runtime_error(), "coroutine ignored GeneratorExit"))
-            }
+            Ok(Sent::Yielded(_)) => Err(raise!(
+                err::runtime_error(),
+                "coroutine ignored GeneratorExit"
+            )),
             Ok(Sent::Returned(_)) => Ok(()),
             Err(raised)
                 if err::matches(err::generator_exit()) || err::matches(err::stop_iteration()) =>
@@ -426,8 +450,12 @@ fn push_wake(task: &Own<Task>) {
 /// Whether the code that runs now was resumed by a task of ours on a loop of ours.
 #[inline]
 fn runs_natively() -> PyResult<bool> {
-    let Some(task) = running::running_task()? else { return Ok(false) };
-    let Some(task) = task.cast::<Task>() else { return Ok(false) };
+    let Some(task) = running::running_task()? else {
+        return Ok(false);
+    };
+    let Some(task) = task.cast::<Task>() else {
+        return Ok(false);
+    };
     Ok(EventLoop::of(&task.event_loop()).is_some())
 }
 
@@ -486,14 +514,36 @@ pub(crate) fn spec<T: Awaitable>(name: &'static std::ffi::CStr) -> ClassSpec {
                 |this: &AnyAwaitable| this.0.is_cancelled(), "Whether the waiting was cancelled."),
         ])
         .getset([
-            crate::getter!(AnyAwaitable, "__name__",
-                |this: &AnyAwaitable| crate::kit::value::str(short_name(this.0.kind.name)), "The name."),
-            crate::getter!(AnyAwaitable, "__qualname__",
-                |this: &AnyAwaitable| crate::kit::value::str(this.0.kind.name), "The qualified name."),
-            crate::getter!(AnyAwaitable, "cr_await",
-                |this: &AnyAwaitable| this.0.waiter.get_or_none(), "What this waits for."),
-            crate::getter!(AnyAwaitable, "cr_running", |_: &AnyAwaitable| false, "Never."),
-            crate::getter!(AnyAwaitable, "cr_frame", |_: &AnyAwaitable| Obj::none(), "None: native."),
+            crate::getter!(
+                AnyAwaitable,
+                "__name__",
+                |this: &AnyAwaitable| crate::kit::value::str(short_name(this.0.kind.name)),
+                "The name."
+            ),
+            crate::getter!(
+                AnyAwaitable,
+                "__qualname__",
+                |this: &AnyAwaitable| crate::kit::value::str(this.0.kind.name),
+                "The qualified name."
+            ),
+            crate::getter!(
+                AnyAwaitable,
+                "cr_await",
+                |this: &AnyAwaitable| this.0.waiter.get_or_none(),
+                "What this waits for."
+            ),
+            crate::getter!(
+                AnyAwaitable,
+                "cr_running",
+                |_: &AnyAwaitable| false,
+                "Never."
+            ),
+            crate::getter!(
+                AnyAwaitable,
+                "cr_frame",
+                |_: &AnyAwaitable| Obj::none(),
+                "None: native."
+            ),
         ])
 }
 

@@ -46,7 +46,10 @@ unsafe impl Awaitable for Ready {
 impl Ready {
     /// An awaitable that returns `value`; nobody is warned if it is not awaited.
     pub(crate) fn of(value: Obj) -> PyResult<Obj> {
-        let body = Ready { wait: Wait::new(&Ready::KIND), value: ObjCell::new(value) };
+        let body = Ready {
+            wait: Wait::new(&Ready::KIND),
+            value: ObjCell::new(value),
+        };
         Ok(body.make()?.into_obj())
     }
 }
@@ -96,15 +99,25 @@ pub(crate) fn build() -> PyResult<()> {
     use crate::kit::ffi;
     spec::<Ready>(c"ioxide.Ready").build(&CLASS)?;
     crate::kit::ClassSpec::new::<Nothing>(c"ioxide.Nothing")
-        .slot(ffi::Py_tp_iter, ffi::PyObject_SelfIter as *mut std::ffi::c_void)
-        .slot(ffi::Py_am_await, ffi::PyObject_SelfIter as *mut std::ffi::c_void)
+        .slot(
+            ffi::Py_tp_iter,
+            ffi::PyObject_SelfIter as *mut std::ffi::c_void,
+        )
+        .slot(
+            ffi::Py_am_await,
+            ffi::PyObject_SelfIter as *mut std::ffi::c_void,
+        )
         .slot(ffi::Py_tp_iternext, next as *mut std::ffi::c_void)
         .methods([crate::method!(onearg Nothing, "send",
             |_: &Nothing, _: &Any| -> PyResult<Obj> {
                 Err(crate::kit::send::stop_iteration(Obj::none()))
             }, "Returns at once.")])
         .build(&NOTHING_CLASS)?;
-    let one = Nothing { wait: Wait::new(&Nothing::KIND) }.make()?.into_obj();
+    let one = Nothing {
+        wait: Wait::new(&Nothing::KIND),
+    }
+    .make()?
+    .into_obj();
     NOTHING.store(one.into_raw(), Ordering::Relaxed);
     Ok(())
 }

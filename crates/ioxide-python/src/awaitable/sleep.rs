@@ -1,9 +1,7 @@
 //! `sleep()`: a task parked on the timer heap.
 
 use super::{spec, Awaitable, Flow, State, Wait};
-use crate::kit::{
-    err, Any, Args, Class, Native, Obj, ObjCell, PyResult, Signature, Visitor,
-};
+use crate::kit::{err, Any, Args, Class, Native, Obj, ObjCell, PyResult, Signature, Visitor};
 use crate::runtime::timers::Timer;
 use crate::runtime::EventLoop;
 use crate::{intern, raise, running};
@@ -53,7 +51,10 @@ unsafe impl Awaitable for Sleep {
 
     fn start(&self) -> PyResult<Flow> {
         if self.delay.is_nan() {
-            return Err(raise!(err::value_error(), "Invalid delay: NaN (not a number)"));
+            return Err(raise!(
+                err::value_error(),
+                "Invalid delay: NaN (not a number)"
+            ));
         }
         if self.delay <= 0.0 {
             return Ok(Flow::Yield);
@@ -100,7 +101,9 @@ impl Sleep {
     }
 
     fn cancel_timer(&self) -> PyResult<()> {
-        let Some(owner) = self.timer.take() else { return Ok(()) };
+        let Some(owner) = self.timer.take() else {
+            return Ok(());
+        };
         if let Some(native) = EventLoop::of(&owner) {
             if let Some(key) = self.key.take() {
                 native.remove_timer(key);

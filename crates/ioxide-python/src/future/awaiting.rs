@@ -38,7 +38,10 @@ impl FutureIter {
     /// The iterator of `future`, which is native.
     #[inline]
     pub(crate) fn of(future: &Any) -> PyResult<Obj> {
-        let body = FutureIter { head: Head::new(), future: ObjCell::new(future.own()) };
+        let body = FutureIter {
+            head: Head::new(),
+            future: ObjCell::new(future.own()),
+        };
         body.make().map(crate::kit::Own::into_obj)
     }
 
@@ -52,7 +55,10 @@ impl FutureIter {
         };
         if view.base.is_pending() {
             if view.base.blocking() {
-                return Err(raise!(err::runtime_error(), "await wasn't used with future"));
+                return Err(raise!(
+                    err::runtime_error(),
+                    "await wasn't used with future"
+                ));
             }
             view.base.set_blocking(true);
             return Ok(Sent::Yielded(future));

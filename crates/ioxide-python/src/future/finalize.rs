@@ -14,7 +14,10 @@ pub(crate) fn report_unretrieved(future: FutureView<'_>) {
     let (Some(exception), Some(event_loop)) = (base.exception.get(), base.event_loop.get()) else {
         return;
     };
-    let message = format!("{} exception was never retrieved", future.object.type_name());
+    let message = format!(
+        "{} exception was never retrieved",
+        future.object.type_name()
+    );
     let report = || -> PyResult<()> {
         let context = context_of(&message, future.object, intern!("future"))?;
         context.dict_set(intern!("exception"), &exception)?;

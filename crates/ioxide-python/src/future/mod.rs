@@ -66,7 +66,10 @@ unsafe impl Native for Future {
 
 impl Construct for Future {
     fn empty() -> Future {
-        Future { base: FutureBase::empty(), waiters: Waiters::new() }
+        Future {
+            base: FutureBase::empty(),
+            waiters: Waiters::new(),
+        }
     }
 
     fn init(&self, args: Args<'_>) -> PyResult<()> {
@@ -78,7 +81,11 @@ impl Construct for Future {
 
 impl Future {
     pub(crate) fn view(&self) -> FutureView<'_> {
-        FutureView { object: self.as_any(), base: &self.base, waiters: &self.waiters }
+        FutureView {
+            object: self.as_any(),
+            base: &self.base,
+            waiters: &self.waiters,
+        }
     }
 
     /// A pending future of this loop.
@@ -204,9 +211,10 @@ fn remove_done_callback(future: FutureView<'_>, callback: &Any) -> PyResult<usiz
 fn set_log_traceback(future: FutureView<'_>, value: Option<&Any>) -> PyResult<()> {
     match value {
         None => Err(raise!(err::attribute_error(), "cannot delete attribute")),
-        Some(value) if value.truthy()? => {
-            Err(raise!(err::value_error(), "_log_traceback can only be set to False"))
-        }
+        Some(value) if value.truthy()? => Err(raise!(
+            err::value_error(),
+            "_log_traceback can only be set to False"
+        )),
         Some(_) => {
             future.base.set_log_tb(false);
             Ok(())
@@ -305,8 +313,14 @@ pub(crate) fn build() -> PyResult<()> {
         .base(layout::c_future()?)
         .doc(c"A result that will be there later.\n\nAs asyncio.Future: not thread-safe.")
         .constructible::<Future>()
-        .slot(ffi::Py_tp_iter, crate::unary!(Future, |this: &Future| make_iter(this.view())))
-        .slot(ffi::Py_am_await, crate::unary!(Future, |this: &Future| make_iter(this.view())))
+        .slot(
+            ffi::Py_tp_iter,
+            crate::unary!(Future, |this: &Future| make_iter(this.view())),
+        )
+        .slot(
+            ffi::Py_am_await,
+            crate::unary!(Future, |this: &Future| make_iter(this.view())),
+        )
         .methods(methods)
         .getset(getset)
         .methods([

@@ -52,7 +52,11 @@ fn traceback_of(exception: &Any) -> Option<Obj> {
 fn instance_of(exception: &Any) -> PyResult<Obj> {
     // SAFETY: alive; a class is made into an instance by a call without arguments.
     let is_class = unsafe { ffi::PyExceptionClass_Check(exception.raw()) != 0 };
-    let made = if is_class { exception.call0()? } else { exception.own() };
+    let made = if is_class {
+        exception.call0()?
+    } else {
+        exception.own()
+    };
     // SAFETY: alive.
     if unsafe { ffi::PyExceptionInstance_Check(made.raw()) == 0 } {
         return Err(raise!(err::type_error(), "invalid exception object"));
@@ -60,7 +64,8 @@ fn instance_of(exception: &Any) -> PyResult<Obj> {
     if !err::is_a(&made, err::stop_iteration()) {
         return Ok(made);
     }
-    let message = "StopIteration interacts badly with generators and cannot be raised into a Future";
+    let message =
+        "StopIteration interacts badly with generators and cannot be raised into a Future";
     let replacement = err::take(raise!(err::runtime_error(), "{message}"));
     replacement.set_attr(intern!("__cause__"), &made)?;
     replacement.set_attr(intern!("__context__"), &made)?;

@@ -42,11 +42,13 @@ impl<'a> FutureView<'a> {
 
 /// The future's loop, or asyncio's error for one whose `__init__` never ran.
 pub(crate) fn require_loop(future: FutureView<'_>) -> PyResult<Obj> {
-    future
-        .base
-        .event_loop
-        .get()
-        .ok_or_else(|| raise!(err::runtime_error(), "{} object is not initialized.", name(future)))
+    future.base.event_loop.get().ok_or_else(|| {
+        raise!(
+            err::runtime_error(),
+            "{} object is not initialized.",
+            name(future)
+        )
+    })
 }
 
 fn name(future: FutureView<'_>) -> &'static str {

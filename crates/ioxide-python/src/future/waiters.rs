@@ -33,13 +33,19 @@ impl Waiter {
 /// The waiters of one future. Nearly always there is one at most, which stands inline.
 pub(crate) struct Waiters {
     first: Cell<Option<Waiter>>,
-    #[allow(clippy::box_collection, reason = "one word in each future instead of three")]
+    #[allow(
+        clippy::box_collection,
+        reason = "one word in each future instead of three"
+    )]
     rest: Cell<Option<Box<Vec<Waiter>>>>,
 }
 
 impl Waiters {
     pub(crate) const fn new() -> Waiters {
-        Waiters { first: Cell::new(None), rest: Cell::new(None) }
+        Waiters {
+            first: Cell::new(None),
+            rest: Cell::new(None),
+        }
     }
 
     #[inline]
@@ -86,8 +92,10 @@ impl Waiters {
 
     fn retain(&self, mut keep: impl FnMut(&Waiter) -> bool) {
         let (first, rest) = self.take();
-        let (kept, removed): (Vec<Waiter>, Vec<Waiter>) =
-            first.into_iter().chain(rest.into_iter().flat_map(|rest| *rest)).partition(|w| keep(w));
+        let (kept, removed): (Vec<Waiter>, Vec<Waiter>) = first
+            .into_iter()
+            .chain(rest.into_iter().flat_map(|rest| *rest))
+            .partition(|w| keep(w));
         kept.into_iter().for_each(|waiter| self.push(waiter));
         drop(removed);
     }
@@ -161,7 +169,10 @@ pub(crate) fn schedule_all(future: FutureView<'_>) -> PyResult<()> {
     if c_callbacks {
         schedule_c_callbacks(future, &event_loop)?;
     }
-    for waiter in first.into_iter().chain(rest.into_iter().flat_map(|rest| *rest)) {
+    for waiter in first
+        .into_iter()
+        .chain(rest.into_iter().flat_map(|rest| *rest))
+    {
         schedule_one(future, waiter, &event_loop, native)?;
     }
     Ok(())
@@ -223,7 +234,10 @@ pub(crate) fn add_done_callback(
         None => crate::kit::context::copy_current()?,
     };
     if future.base.is_pending() {
-        future.waiters.push(Waiter::Callback { callback: callback.own(), context });
+        future.waiters.push(Waiter::Callback {
+            callback: callback.own(),
+            context,
+        });
         return Ok(());
     }
     let event_loop = super::view::require_loop(future)?;

@@ -22,7 +22,11 @@ impl<'a> Args<'a> {
     ) -> Args<'a> {
         // SAFETY: the stack holds `count` live objects and one more for each keyword name.
         unsafe {
-            let named = if names.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(names) as usize };
+            let named = if names.is_null() {
+                0
+            } else {
+                ffi::PyTuple_GET_SIZE(names) as usize
+            };
             let total = count as usize + named;
             Args {
                 all: if total == 0 {
@@ -47,7 +51,10 @@ impl<'a> Args<'a> {
     /// The keywords, in the order of the call.
     pub(crate) fn keywords(&self) -> impl Iterator<Item = (&'a Any, &'a Any)> + '_ {
         let names: &[&Any] = self.names.map_or(&[], Any::tuple_items);
-        names.iter().zip(&self.all[self.positional..]).map(|(name, value)| (*name, *value))
+        names
+            .iter()
+            .zip(&self.all[self.positional..])
+            .map(|(name, value)| (*name, *value))
     }
 
     /// The arguments from `start` on, as a tuple.
@@ -69,7 +76,11 @@ impl<'a> Args<'a> {
         }
         for (name, value) in self.keywords() {
             let text = name.to_str()?;
-            match signature.names.iter().position(|parameter| *parameter == text) {
+            match signature
+                .names
+                .iter()
+                .position(|parameter| *parameter == text)
+            {
                 Some(index) if index < signature.positional_only => {
                     return Err(signature.unexpected(text))
                 }
@@ -108,7 +119,13 @@ impl<const N: usize> Signature<N> {
         names: [&'static str; N],
         required: usize,
     ) -> Self {
-        Signature { function, names, positional_only: 0, positional: N, required }
+        Signature {
+            function,
+            names,
+            positional_only: 0,
+            positional: N,
+            required,
+        }
     }
 
     /// Those after the first `positional` are keyword-only.
@@ -146,7 +163,11 @@ impl<const N: usize> Signature<N> {
 
     #[cold]
     fn missing(&self, index: usize) -> Raised {
-        let kind = if index < self.positional { "positional" } else { "keyword-only" };
+        let kind = if index < self.positional {
+            "positional"
+        } else {
+            "keyword-only"
+        };
         raise!(
             err::type_error(),
             "{}() missing 1 required {kind} argument: '{}'",
@@ -168,8 +189,11 @@ impl Unpacked {
     /// `args` is a tuple; `kwargs` is a dict with string keys, or null.
     pub(crate) unsafe fn new(args: Raw, kwargs: Raw) -> PyResult<Unpacked> {
         // SAFETY: by the caller's promise.
-        let mut items: Vec<Obj> =
-            unsafe { Any::from_raw(args) }.tuple_items().iter().map(|item| item.own()).collect();
+        let mut items: Vec<Obj> = unsafe { Any::from_raw(args) }
+            .tuple_items()
+            .iter()
+            .map(|item| item.own())
+            .collect();
         let positional = items.len();
         let mut names = None;
         // SAFETY: walking a dict while holding it, without running code in between.
@@ -184,13 +208,21 @@ impl Unpacked {
                 names = Some(value::tuple(&keys)?);
             }
         }
-        Ok(Unpacked { items, positional, names })
+        Ok(Unpacked {
+            items,
+            positional,
+            names,
+        })
     }
 
     pub(crate) fn args(&self) -> Args<'_> {
         // SAFETY: `Obj` and `&Any` are both one non-null pointer to a live object.
         let all: &[&Any] =
             unsafe { std::slice::from_raw_parts(self.items.as_ptr().cast(), self.items.len()) };
-        Args { all, positional: self.positional, names: self.names.as_deref() }
+        Args {
+            all,
+            positional: self.positional,
+            names: self.names.as_deref(),
+        }
     }
 }

@@ -197,7 +197,10 @@ impl ClassSpec {
     /// Sets a slot; one that was set before is replaced.
     pub(crate) fn slot(mut self, slot: c_int, function: *mut c_void) -> ClassSpec {
         self.slots.retain(|set| set.slot != slot);
-        self.slots.push(ffi::PyType_Slot { slot, pfunc: function });
+        self.slots.push(ffi::PyType_Slot {
+            slot,
+            pfunc: function,
+        });
         self
     }
 
@@ -237,7 +240,9 @@ impl ClassSpec {
     pub(crate) fn generic(mut self) -> ClassSpec {
         self.methods.push(ffi::PyMethodDef {
             ml_name: c"__class_getitem__".as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer { PyCFunction: class_getitem },
+            ml_meth: ffi::PyMethodDefPointer {
+                PyCFunction: class_getitem,
+            },
             ml_flags: ffi::METH_O | ffi::METH_CLASS,
             ml_doc: c"See PEP 585".as_ptr(),
         });
@@ -259,7 +264,8 @@ impl ClassSpec {
 
     /// Instances can be weakly referenced, through the [`WeakList`] at this offset.
     pub(crate) fn weak(mut self, offset: usize) -> ClassSpec {
-        self.members.push(offset_member(c"__weaklistoffset__", offset));
+        self.members
+            .push(offset_member(c"__weaklistoffset__", offset));
         self
     }
 
@@ -323,7 +329,11 @@ unsafe extern "C" fn traverse<T: Native>(
     visit: ffi::visitproc,
     argument: *mut c_void,
 ) -> c_int {
-    let mut visitor = Visitor { visit, argument, stopped: 0 };
+    let mut visitor = Visitor {
+        visit,
+        argument,
+        stopped: 0,
+    };
     // SAFETY: the interpreter passes an instance.
     unsafe {
         visitor.raw(ffi::Py_TYPE(object).cast());
@@ -331,7 +341,9 @@ unsafe extern "C" fn traverse<T: Native>(
         if !dict.is_null() {
             visitor.cell(&*dict);
         }
-        Any::from_raw(object).cast_unchecked::<T>().traverse(&mut visitor);
+        Any::from_raw(object)
+            .cast_unchecked::<T>()
+            .traverse(&mut visitor);
     }
     visitor.stopped
 }
@@ -413,7 +425,9 @@ unsafe extern "C" fn initialize<T: Construct>(object: Raw, args: Raw, kwargs: Ra
         // SAFETY: the interpreter passes a tuple and a dict or null, and an instance.
         unsafe {
             let unpacked = Unpacked::new(args, kwargs)?;
-            Any::from_raw(object).cast_unchecked::<T>().init(unpacked.args())
+            Any::from_raw(object)
+                .cast_unchecked::<T>()
+                .init(unpacked.args())
         }
     });
     status(result)
@@ -620,7 +634,9 @@ macro_rules! method {
         }
         $crate::kit::class::method_def(
             concat!($name, "\0"),
-            $crate::kit::ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: call },
+            $crate::kit::ffi::PyMethodDefPointer {
+                PyCFunctionFastWithKeywords: call,
+            },
             $crate::kit::ffi::METH_FASTCALL | $crate::kit::ffi::METH_KEYWORDS,
             concat!($doc, "\0"),
         )
@@ -643,7 +659,9 @@ macro_rules! function {
         }
         $crate::kit::class::method_def(
             concat!($name, "\0"),
-            $crate::kit::ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: call },
+            $crate::kit::ffi::PyMethodDefPointer {
+                PyCFunctionFastWithKeywords: call,
+            },
             $crate::kit::ffi::METH_FASTCALL | $crate::kit::ffi::METH_KEYWORDS,
             concat!($doc, "\0"),
         )
@@ -769,7 +787,11 @@ pub(crate) fn add_functions(
                 ptr::null_mut(),
                 name.raw(),
             ))?;
-            check(ffi::PyModule_AddObjectRef(module.raw(), function.ml_name, made.raw()))?;
+            check(ffi::PyModule_AddObjectRef(
+                module.raw(),
+                function.ml_name,
+                made.raw(),
+            ))?;
         }
     }
     Ok(())

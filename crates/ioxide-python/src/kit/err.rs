@@ -150,7 +150,9 @@ pub(crate) fn warn(category: &Any, message: &str, stacklevel: isize) -> PyResult
 /// A `ResourceWarning` about an object that dies unclosed; an error in it goes to the unraisable hook.
 pub(crate) fn warn_unclosed(source: &Any, message: &str) {
     preserved(|| {
-        let Ok(text) = value::c_string(message) else { return };
+        let Ok(text) = value::c_string(message) else {
+            return;
+        };
         // SAFETY: source is alive (being finalized), the format takes one string.
         let failed = unsafe {
             ffi::PyErr_ResourceWarning(source.raw(), 1, c"%s".as_ptr(), text.as_ptr()) != 0

@@ -36,7 +36,7 @@ pub(crate) mod send;
 pub(crate) mod value;
 
 pub(crate) use args::{Args, Signature};
-pub(crate) use class::{Class, ClassSpec, Head, Native, Ret, Visitor};
+pub(crate) use class::{Class, ClassSpec, Head, Native, Visitor};
 pub(crate) use err::{PyResult, Raised};
 pub(crate) use obj::{Any, Obj, ObjCell, Own};
 pub(crate) use pyo3_ffi as ffi;

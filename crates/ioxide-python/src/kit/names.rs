@@ -12,7 +12,10 @@ pub(crate) struct Interned {
 
 impl Interned {
     pub(crate) const fn new(text: &'static str) -> Interned {
-        Interned { text, slot: AtomicPtr::new(ptr::null_mut()) }
+        Interned {
+            text,
+            slot: AtomicPtr::new(ptr::null_mut()),
+        }
     }
 
     #[inline(always)]
@@ -63,7 +66,11 @@ pub(crate) struct Imported {
 
 impl Imported {
     pub(crate) const fn new(module: &'static str, name: &'static str) -> Imported {
-        Imported { module, name, slot: AtomicPtr::new(ptr::null_mut()) }
+        Imported {
+            module,
+            name,
+            slot: AtomicPtr::new(ptr::null_mut()),
+        }
     }
 
     #[inline(always)]

@@ -19,7 +19,13 @@ pub(crate) fn c_string(text: &str) -> PyResult<CString> {
 
 pub(crate) fn bool(value: bool) -> Obj {
     // SAFETY: the singletons are always alive.
-    unsafe { Obj::from_borrowed(if value { ffi::Py_True() } else { ffi::Py_False() }) }
+    unsafe {
+        Obj::from_borrowed(if value {
+            ffi::Py_True()
+        } else {
+            ffi::Py_False()
+        })
+    }
 }
 
 pub(crate) fn int(value: i64) -> PyResult<Obj> {
@@ -159,7 +165,10 @@ impl Any {
             if data.is_null() {
                 return Err(Raised);
             }
-            Ok(std::str::from_utf8_unchecked(std::slice::from_raw_parts(data.cast(), size as usize)))
+            Ok(std::str::from_utf8_unchecked(std::slice::from_raw_parts(
+                data.cast(),
+                size as usize,
+            )))
         }
     }
 

@@ -27,7 +27,9 @@ mod native {
 
     pub(super) fn discard(future: FutureView<'_>, waiter: &Any) -> PyResult<()> {
         let base = future.base;
-        let Some(held) = base.awaited_by.get() else { return Ok(()) };
+        let Some(held) = base.awaited_by.get() else {
+            return Ok(());
+        };
         if base.awaited_by_is_set.get() != 0 {
             return held.set_discard(waiter);
         }
@@ -72,5 +74,7 @@ pub(crate) fn discard(future: &Any, waiter: &Any) -> PyResult<()> {
 #[cold]
 fn call(name: &str, future: &Any, waiter: &Any) -> PyResult<()> {
     let waiter = waiter.own();
-    crate::kit::names::import_now("_asyncio", name)?.call(&[future, &waiter]).map(drop)
+    crate::kit::names::import_now("_asyncio", name)?
+        .call(&[future, &waiter])
+        .map(drop)
 }

@@ -49,7 +49,9 @@ fn cancel_awaited(awaited: &Any, message: Option<&Any>) -> PyResult<bool> {
     }
     let method = awaited.attr(intern!("cancel"))?;
     let none = Obj::none();
-    method.call_with(&[], &[(intern!("msg"), message.unwrap_or(&none))])?.truthy()
+    method
+        .call_with(&[], &[(intern!("msg"), message.unwrap_or(&none))])?
+        .truthy()
 }
 
 /// Cancels any future or task, native or not: what `gather`, `wait_for` and others do to their children.

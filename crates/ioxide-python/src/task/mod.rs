@@ -59,14 +59,24 @@ unsafe impl Native for Task {
 
     fn traverse(&self, visitor: &mut Visitor) {
         future::traverse(self.view(), visitor);
-        for cell in [&self.base.fut_waiter, &self.base.coro, &self.base.name, &self.base.context] {
+        for cell in [
+            &self.base.fut_waiter,
+            &self.base.coro,
+            &self.base.name,
+            &self.base.context,
+        ] {
             visitor.cell(cell);
         }
     }
 
     fn clear(&self) {
         future::clear(self.view());
-        for cell in [&self.base.fut_waiter, &self.base.coro, &self.base.name, &self.base.context] {
+        for cell in [
+            &self.base.fut_waiter,
+            &self.base.coro,
+            &self.base.name,
+            &self.base.context,
+        ] {
             cell.clear();
         }
         #[cfg(Py_3_13)]
@@ -98,9 +108,12 @@ impl Construct for Task {
     }
 
     fn init(&self, args: Args<'_>) -> PyResult<()> {
-        const SIGNATURE: Signature<5> =
-            Signature::new("Task", ["coro", "loop", "name", "context", "eager_start"], 1)
-                .keyword_only_after(1);
+        const SIGNATURE: Signature<5> = Signature::new(
+            "Task",
+            ["coro", "loop", "name", "context", "eager_start"],
+            1,
+        )
+        .keyword_only_after(1);
         let [coro, event_loop, name, context, eager] = args.bind(&SIGNATURE)?;
         let Some(coro) = coro else { return Ok(()) };
         let eager = eager.map_or(Ok(false), Any::truthy)?;
@@ -126,7 +139,11 @@ fn is_running(event_loop: &Any) -> PyResult<bool> {
 impl Task {
     #[inline(always)]
     pub(crate) fn view(&self) -> FutureView<'_> {
-        FutureView { object: self.as_any(), base: &self.base.future, waiters: &self.waiters }
+        FutureView {
+            object: self.as_any(),
+            base: &self.base.future,
+            waiters: &self.waiters,
+        }
     }
 
     #[inline(always)]
@@ -204,7 +221,9 @@ impl Task {
         if !self.base.future.is_pending() || !self.base.log_destroy_pending() {
             return Ok(());
         }
-        let Some(event_loop) = self.base.future.event_loop.get() else { return Ok(()) };
+        let Some(event_loop) = self.base.future.event_loop.get() else {
+            return Ok(());
+        };
         let message = "Task was destroyed but it is pending!";
         let report = future::finalize::context_of(message, self.as_any(), intern!("task"))?;
         if let Some(source) = self.base.future.source_tb.get() {
@@ -247,12 +266,17 @@ pub(crate) fn is_coroutine(object: &Any) -> PyResult<bool> {
     if unsafe { ffi::PyCoro_CheckExact(object.raw()) != 0 } || crate::awaitable::is_native(object) {
         return Ok(true);
     }
-    import!("asyncio.coroutines", "iscoroutine")?.call1(object)?.truthy()
+    import!("asyncio.coroutines", "iscoroutine")?
+        .call1(object)?
+        .truthy()
 }
 
 fn refuse_set(this: &Task, what: &str) -> crate::kit::Raised {
     let _ = this;
-    raise!(err::runtime_error(), "Task does not support {what} operation")
+    raise!(
+        err::runtime_error(),
+        "Task does not support {what} operation"
+    )
 }
 
 pub(crate) fn build() -> PyResult<()> {

@@ -1,7 +1,7 @@
 //! The list of all tasks: the interpreter's own from 3.14 on, one of ours before.
 
 use super::Task;
-use crate::kit::{value, Any, Args, Native, Obj, PyResult, Signature};
+use crate::kit::{value, Any, Args, Obj, PyResult, Signature};
 use crate::layout::Node;
 use crate::running;
 use crate::{import, intern};
@@ -59,8 +59,10 @@ mod own {
     // SAFETY: only touched by threads that hold the interpreter lock.
     unsafe impl Sync for Head {}
 
-    static HEAD: Head =
-        Head(UnsafeCell::new(Node { next: std::ptr::null_mut(), prev: std::ptr::null_mut() }));
+    static HEAD: Head = Head(UnsafeCell::new(Node {
+        next: std::ptr::null_mut(),
+        prev: std::ptr::null_mut(),
+    }));
     static CHAINED: AtomicBool = AtomicBool::new(false);
 
     pub(super) fn head() -> *mut Node {
@@ -80,7 +82,9 @@ mod own {
         if CHAINED.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        names::import_now("ioxide._all_tasks", "chain")?.call0().map(drop)
+        names::import_now("ioxide._all_tasks", "chain")?
+            .call0()
+            .map(drop)
     }
 
     pub(super) fn tasks() -> Vec<Obj> {
@@ -178,8 +182,11 @@ pub(crate) fn all_tasks(args: Args<'_>) -> PyResult<Obj> {
 /// The tasks that the standard library keeps in its weak sets.
 #[cfg(not(Py_3_14))]
 fn foreign_tasks() -> PyResult<Vec<Obj>> {
-    let names: &[&str] =
-        if cfg!(Py_3_12) { &["_scheduled_tasks", "_eager_tasks"] } else { &["_all_tasks"] };
+    let names: &[&str] = if cfg!(Py_3_12) {
+        &["_scheduled_tasks", "_eager_tasks"]
+    } else {
+        &["_all_tasks"]
+    };
     let mut tasks = Vec::new();
     for name in names {
         let set = crate::kit::names::import_now("_asyncio", name)?;
@@ -207,7 +214,9 @@ pub(crate) fn register_any(args: Args<'_>) -> PyResult<()> {
     let task = one_task("_register_task", args)?;
     match task.cast::<Task>() {
         Some(native) => register(native, &native.event_loop()),
-        None => import!("_asyncio", "_register_task")?.call1(&task).map(drop),
+        None => import!("_asyncio", "_register_task")?
+            .call1(&task)
+            .map(drop),
     }
 }
 
@@ -219,7 +228,9 @@ pub(crate) fn unregister_any(args: Args<'_>) -> PyResult<()> {
             unregister(native);
             Ok(())
         }
-        None => import!("_asyncio", "_unregister_task")?.call1(&task).map(drop),
+        None => import!("_asyncio", "_unregister_task")?
+            .call1(&task)
+            .map(drop),
     }
 }
 
@@ -228,8 +239,9 @@ pub(crate) fn unregister_any(args: Args<'_>) -> PyResult<()> {
 pub(crate) fn forward(name: &'static str, args: Args<'_>) -> PyResult<Obj> {
     let signature: Signature<2> = Signature::new(name, ["loop", "task"], 2);
     let [event_loop, task] = args.bind(&signature)?;
-    let (event_loop, task) =
-        (event_loop.map_or_else(Obj::none, Any::own), task.map_or_else(Obj::none, Any::own));
+    let (event_loop, task) = (
+        event_loop.map_or_else(Obj::none, Any::own),
+        task.map_or_else(Obj::none, Any::own),
+    );
     crate::kit::names::import_now("_asyncio", name)?.call(&[&event_loop, &task])
 }
-

@@ -35,7 +35,11 @@ pub(crate) fn run(task: &Task, event_loop: &Any, thrown: Option<Obj>) -> PyResul
     if !base.future.is_pending() {
         return Err(already_done(task));
     }
-    let thrown = if base.must_cancel() { Some(cancel_now(task, thrown)?) } else { thrown };
+    let thrown = if base.must_cancel() {
+        Some(cancel_now(task, thrown)?)
+    } else {
+        thrown
+    };
     base.fut_waiter.clear();
     let Some(coro) = base.coro.get() else {
         return Err(raise!(err::runtime_error(), "uninitialized Task object"));
@@ -54,7 +58,11 @@ pub(crate) fn run(task: &Task, event_loop: &Any, thrown: Option<Obj>) -> PyResul
 #[cold]
 fn already_done(task: &Task) -> Raised {
     match errors::invalid_state() {
-        Ok(class) => raise!(class, "__step(): already done: {}", task.as_any().repr_text()),
+        Ok(class) => raise!(
+            class,
+            "__step(): already done: {}",
+            task.as_any().repr_text()
+        ),
         Err(raised) => raised,
     }
 }

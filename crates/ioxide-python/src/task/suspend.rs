@@ -3,10 +3,10 @@
 use super::{awaited_by, wake, Task};
 use crate::awaitable::{self, Wait};
 use crate::future::{FutureView, Waiter};
+use crate::intern;
 use crate::kit::{err, Any, Native, Obj, PyResult, Raised};
 use crate::runtime::work::Work;
 use crate::runtime::{schedule, EventLoop};
-use crate::intern;
 
 /// Parks the task on what its coroutine yielded.
 #[inline]
@@ -200,4 +200,3 @@ fn bad_yield(task: &Task, event_loop: &Any, awaited: &Any) -> PyResult<()> {
 fn raise_again(raised: Raised) {
     err::discard(raised);
 }
-

@@ -20,7 +20,9 @@ pub(crate) fn wake(task: &Task, event_loop: &Any) -> PyResult<()> {
 
 #[inline]
 fn thrown_by_waiter(task: &Task) -> PyResult<Option<Obj>> {
-    let Some(waiter) = task.base.fut_waiter.take() else { return Ok(None) };
+    let Some(waiter) = task.base.fut_waiter.take() else {
+        return Ok(None);
+    };
     if let Some(wait) = awaitable::wait_of(&waiter) {
         return wait.thrown();
     }
@@ -91,7 +93,11 @@ unsafe impl Native for StepCall {
 
 impl Construct for StepCall {
     fn empty() -> StepCall {
-        StepCall { head: Head::new(), task: ObjCell::empty(), thrown: ObjCell::empty() }
+        StepCall {
+            head: Head::new(),
+            task: ObjCell::empty(),
+            thrown: ObjCell::empty(),
+        }
     }
 
     fn init(&self, _args: Args<'_>) -> PyResult<()> {
@@ -118,12 +124,18 @@ impl StepCall {
     }
 }
 
-unsafe extern "C" fn tp_call(object: crate::kit::Raw, args: crate::kit::Raw, kwargs: crate::kit::Raw) -> crate::kit::Raw {
+unsafe extern "C" fn tp_call(
+    object: crate::kit::Raw,
+    args: crate::kit::Raw,
+    kwargs: crate::kit::Raw,
+) -> crate::kit::Raw {
     class::guard(|| {
         // SAFETY: as the interpreter calls it: an instance, a tuple, a dict or null.
         unsafe {
             let unpacked = crate::kit::args::Unpacked::new(args, kwargs)?;
-            Any::from_raw(object).cast_unchecked::<StepCall>().call(unpacked.args())
+            Any::from_raw(object)
+                .cast_unchecked::<StepCall>()
+                .call(unpacked.args())
         }
     })
 }
@@ -133,11 +145,24 @@ pub(crate) fn build() -> PyResult<()> {
     ClassSpec::new::<StepCall>(c"ioxide.TaskStepMethWrapper")
         .slot(ffi::Py_tp_call, tp_call as *mut c_void)
         .getset([
-            crate::getter!(StepCall, "__self__", |this: &StepCall| this.task.get_or_none(), "The task."),
-            crate::getter!(StepCall, "__qualname__",
-                |_: &StepCall| crate::kit::value::str("TaskStepMethWrapper"), "A name for reports."),
-            crate::getter!(StepCall, "__name__",
-                |_: &StepCall| crate::kit::value::str("TaskStepMethWrapper"), "A name for reports."),
+            crate::getter!(
+                StepCall,
+                "__self__",
+                |this: &StepCall| this.task.get_or_none(),
+                "The task."
+            ),
+            crate::getter!(
+                StepCall,
+                "__qualname__",
+                |_: &StepCall| crate::kit::value::str("TaskStepMethWrapper"),
+                "A name for reports."
+            ),
+            crate::getter!(
+                StepCall,
+                "__name__",
+                |_: &StepCall| crate::kit::value::str("TaskStepMethWrapper"),
+                "A name for reports."
+            ),
         ])
         .build(&STEP_CALL)?;
     Ok(())

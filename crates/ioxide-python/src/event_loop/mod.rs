@@ -1,0 +1,384 @@
+//! The loop's Python face: the methods that are hot or need the loop's insides.
+//!
+//! `ioxide.EventLoop`, in the façade, derives from this class and adds what only puts these together.
+
+use crate::future::Future;
+use crate::handle::timer::{to_when, TimerHandle};
+use crate::handle::Handle;
+use crate::kit::class::Construct;
+use crate::kit::{err, ffi, value, Any, Args, ClassSpec, Native, Obj, Own, PyResult, Signature};
+use crate::runtime::io::{self, Side};
+use crate::runtime::work::Work;
+use crate::runtime::{lifecycle, EventLoop};
+use crate::task::{self, Task};
+use crate::{import, intern, raise};
+
+impl Construct for EventLoop {
+    fn empty() -> EventLoop {
+        EventLoop::empty()
+    }
+
+    fn init(&self, args: Args<'_>) -> PyResult<()> {
+        const SIGNATURE: Signature<1> =
+            Signature::new("EventLoop", ["clock"], 0).keyword_only_after(0);
+        let [clock] = args.bind(&SIGNATURE)?;
+        match clock.and_then(Any::some).map(Any::to_str).transpose()? {
+            None | Some("monotonic") => {}
+            Some("virtual") => self.clock.make_virtual(),
+            Some(other) => {
+                return Err(raise!(
+                    err::value_error(),
+                    "clock must be 'monotonic' or 'virtual', not {other:?}"
+                ))
+            }
+        }
+        let debug = import!("asyncio.coroutines", "_is_debug_mode")?
+            .call0()?
+            .truthy()?;
+        self.set_debug(debug);
+        lifecycle::open(self)
+    }
+}
+
+/// `context=` of a scheduling method, wherever it stands among the keywords.
+fn only_context<'a>(function: &str, args: Args<'a>) -> PyResult<Option<&'a Any>> {
+    let mut context = None;
+    for (name, value) in args.keywords() {
+        match name.to_str()? {
+            "context" => context = Some(value),
+            other => {
+                return Err(raise!(
+                    err::type_error(),
+                    "{function}() got an unexpected keyword argument '{other}'"
+                ))
+            }
+        }
+    }
+    Ok(context)
+}
+
+fn missing(function: &str, name: &str) -> crate::kit::Raised {
+    raise!(
+        err::type_error(),
+        "{function}() missing 1 required positional argument: '{name}'"
+    )
+}
+
+impl EventLoop {
+    #[inline]
+    fn call_soon(&self, args: Args<'_>) -> PyResult<Own<Handle>> {
+        if self.debug() {
+            self.refuse_other_thread()?;
+        }
+        let handle = self.schedule("call_soon", args)?;
+        self.push(Work::Handle(handle.clone()));
+        Ok(handle)
+    }
+
+    fn call_soon_threadsafe(&self, args: Args<'_>) -> PyResult<Own<Handle>> {
+        let handle = self.schedule("call_soon_threadsafe", args)?;
+        self.push(Work::Handle(handle.clone()));
+        Ok(handle)
+    }
+
+    #[inline]
+    fn schedule(&self, function: &'static str, args: Args<'_>) -> PyResult<Own<Handle>> {
+        self.refuse_if_closed()?;
+        let context = if args.has_keywords() {
+            only_context(function, args)?
+        } else {
+            None
+        };
+        let [callback, arguments @ ..] = args.positional() else {
+            return Err(missing(function, "callback"));
+        };
+        if self.debug() {
+            self.check_callback(callback, function)?;
+        }
+        Handle::new(self, callback, arguments, context)
+    }
+
+    /// In debug mode: refuses what cannot be a callback.
+    fn check_callback(&self, callback: &Any, function: &str) -> PyResult<()> {
+        let is_coroutine = task::is_coroutine(callback)?
+            || import!("inspect", "iscoroutinefunction")?
+                .call1(callback)?
+                .truthy()?;
+        if is_coroutine {
+            return Err(raise!(
+                err::type_error(),
+                "coroutines cannot be used with {function}()"
+            ));
+        }
+        if !callback.is_callable() {
+            return Err(raise!(
+                err::type_error(),
+                "a callable object was expected by {function}(), got {}",
+                callback.repr_text()
+            ));
+        }
+        Ok(())
+    }
+
+    fn call_later(&self, args: Args<'_>) -> PyResult<Own<TimerHandle>> {
+        let [delay, rest @ ..] = args.positional() else {
+            return Err(missing("call_later", "delay"));
+        };
+        let delay = to_when(Some(delay), "delay")?;
+        self.schedule_at("call_later", self.clock.seconds() + delay, rest, args)
+    }
+
+    fn call_at(&self, args: Args<'_>) -> PyResult<Own<TimerHandle>> {
+        let [when, rest @ ..] = args.positional() else {
+            return Err(missing("call_at", "when"));
+        };
+        let when = to_when(Some(when), "when")?;
+        self.schedule_at("call_at", when, rest, args)
+    }
+
+    fn schedule_at(
+        &self,
+        function: &'static str,
+        when: f64,
+        rest: &[&Any],
+        args: Args<'_>,
+    ) -> PyResult<Own<TimerHandle>> {
+        self.refuse_if_closed()?;
+        let context = if args.has_keywords() {
+            only_context(function, args)?
+        } else {
+            None
+        };
+        let [callback, arguments @ ..] = rest else {
+            return Err(missing(function, "callback"));
+        };
+        if self.debug() {
+            self.refuse_other_thread()?;
+            self.check_callback(callback, function)?;
+        }
+        TimerHandle::schedule(self, when, callback, arguments, context)
+    }
+
+    fn create_future(&self) -> PyResult<Own<Future>> {
+        Future::new(self.as_any())
+    }
+
+    /// `create_task(coro, *, name, context, eager_start, **kwargs)`, through the factory if there is one.
+    fn create_task(&self, args: Args<'_>) -> PyResult<Obj> {
+        let [coro, ..] = args.positional() else {
+            return Err(missing("create_task", "coro"));
+        };
+        self.refuse_if_closed()?;
+        if args.positional().len() > 1 {
+            return Err(raise!(
+                err::type_error(),
+                "create_task() takes 1 positional argument but {} were given",
+                args.positional().len()
+            ));
+        }
+        if let Some(factory) = self.task_factory.get() {
+            return self.create_task_by(&factory, coro, args);
+        }
+        const SIGNATURE: Signature<4> =
+            Signature::new("create_task", ["coro", "name", "context", "eager_start"], 1)
+                .keyword_only_after(1);
+        let [_, name, context, eager] = args.bind(&SIGNATURE)?;
+        let eager = eager.map_or(Ok(false), Any::truthy)?;
+        if eager {
+            return self.create_eagerly(coro, name, context);
+        }
+        let (name, context) = (name.and_then(Any::some), context.and_then(Any::some));
+        Ok(Task::spawn(self, coro, name, context)?.into_obj())
+    }
+
+    fn create_eagerly(
+        &self,
+        coro: &Any,
+        name: Option<&Any>,
+        context: Option<&Any>,
+    ) -> PyResult<Obj> {
+        let (none, yes) = (Obj::none(), value::bool(true));
+        Task::class().object().call_with(
+            &[coro],
+            &[
+                (intern!("loop"), self.as_any()),
+                (intern!("name"), name.unwrap_or(&none)),
+                (intern!("context"), context.unwrap_or(&none)),
+                (intern!("eager_start"), &yes),
+            ],
+        )
+    }
+
+    /// `factory(loop, coro, **kwargs)`. What the factory does not know it need not accept: keywords that were
+    /// not given are not passed.
+    fn create_task_by(&self, factory: &Any, coro: &Any, args: Args<'_>) -> PyResult<Obj> {
+        let keywords = value::dict()?;
+        for (key, value) in args.keywords() {
+            keywords.dict_set(key, value)?;
+        }
+        factory.call_dict(&[self.as_any(), coro], &keywords)
+    }
+
+    fn set_task_factory(&self, factory: &Any) -> PyResult<()> {
+        if !factory.is_none() && !factory.is_callable() {
+            return Err(raise!(
+                err::type_error(),
+                "task factory must be a callable or None"
+            ));
+        }
+        drop(self.task_factory.replace(factory.some().map(Any::own)));
+        Ok(())
+    }
+
+    fn stop(&self) {
+        self.stopping.set(true);
+        // A loop that is asleep, stopped from another thread, looks again.
+        if self.polling.is_asleep() {
+            self.polling.wake();
+        }
+    }
+
+    fn add_callback(&self, side: Side, function: &str, args: Args<'_>) -> PyResult<Obj> {
+        let [fd, callback, arguments @ ..] = args.positional() else {
+            return Err(missing(function, "callback"));
+        };
+        io::add_callback(self, side, fd, callback, arguments)
+    }
+
+    /// `loop._ready`: what waits for its turn, for those who look.
+    fn ready_objects(&self) -> PyResult<Obj> {
+        value::list(self.ready.objects().into_iter())
+    }
+
+    fn set_slow_callback_duration(&self, duration: Option<&Any>) -> PyResult<()> {
+        match duration {
+            Some(duration) => {
+                self.slow_callback_duration.set(duration.to_f64()?);
+                Ok(())
+            }
+            None => Err(raise!(err::attribute_error(), "cannot delete attribute")),
+        }
+    }
+
+    fn debug_method(&self, enabled: &Any) -> PyResult<()> {
+        let enabled = enabled.truthy()?;
+        self.set_debug(enabled);
+        if !self.is_running() {
+            return Ok(());
+        }
+        // Takes effect on the loop's own thread.
+        let track = self.as_any().attr(intern!("_track_origins"))?;
+        let call = self.as_any().attr(intern!("call_soon_threadsafe"))?;
+        call.call(&[&track, &value::bool(enabled)]).map(drop)
+    }
+}
+
+pub(crate) fn build() -> PyResult<()> {
+    ClassSpec::new::<EventLoop>(c"ioxide.BaseLoop")
+        .doc(c"What is native of ioxide.EventLoop.")
+        .constructible::<EventLoop>()
+        .methods([
+            crate::method!(noargs EventLoop, "run_forever", lifecycle::run_forever,
+                "Runs until stop() is called."),
+            crate::method!(noargs EventLoop, "stop", EventLoop::stop,
+                "Ends the loop after this turn."),
+            crate::method!(noargs EventLoop, "is_running", EventLoop::is_running,
+                "Whether the loop runs."),
+            crate::method!(noargs EventLoop, "is_closed", EventLoop::is_closed,
+                "Whether the loop was closed."),
+            crate::method!(noargs EventLoop, "_close", lifecycle::close,
+                "Closes descriptors, drops what was scheduled."),
+            crate::method!(noargs EventLoop, "time",
+                |this: &EventLoop| this.clock.seconds(), "The loop's clock, in seconds."),
+            crate::method!(args EventLoop, "call_soon", EventLoop::call_soon,
+                "Calls callback(*args) in the next turn. Not thread-safe."),
+            crate::method!(args EventLoop, "call_soon_threadsafe", EventLoop::call_soon_threadsafe,
+                "As call_soon, from any thread."),
+            crate::method!(args EventLoop, "call_later", EventLoop::call_later,
+                "Calls callback(*args) after delay seconds."),
+            crate::method!(args EventLoop, "call_at", EventLoop::call_at,
+                "Calls callback(*args) when time() has reached when."),
+            crate::method!(noargs EventLoop, "create_future", EventLoop::create_future,
+                "A pending Future of this loop."),
+            crate::method!(args EventLoop, "create_task", EventLoop::create_task,
+                "A Task that runs the coroutine on this loop."),
+            crate::method!(onearg EventLoop, "set_task_factory", EventLoop::set_task_factory,
+                "Sets the callable (loop, coro, **kwargs) that makes tasks, or None."),
+            crate::method!(noargs EventLoop, "get_task_factory",
+                |this: &EventLoop| this.task_factory.get_or_none(), "The task factory, or None."),
+            crate::method!(args EventLoop, "_add_reader",
+                |this: &EventLoop, args: Args<'_>| this.add_callback(Side::Read, "add_reader", args),
+                "Calls callback(*args) whenever fd is readable."),
+            crate::method!(args EventLoop, "_add_writer",
+                |this: &EventLoop, args: Args<'_>| this.add_callback(Side::Write, "add_writer", args),
+                "Calls callback(*args) whenever fd is writable."),
+            crate::method!(args EventLoop, "add_reader",
+                |this: &EventLoop, args: Args<'_>| -> PyResult<()> {
+                    this.add_callback(Side::Read, "add_reader", args).map(drop)
+                },
+                "Calls callback(*args) whenever fd is readable."),
+            crate::method!(args EventLoop, "add_writer",
+                |this: &EventLoop, args: Args<'_>| -> PyResult<()> {
+                    this.add_callback(Side::Write, "add_writer", args).map(drop)
+                },
+                "Calls callback(*args) whenever fd is writable."),
+            crate::method!(onearg EventLoop, "remove_reader",
+                |this: &EventLoop, fd: &Any| io::remove_callback(this, Side::Read, fd),
+                "Ends add_reader; False if there was none."),
+            crate::method!(onearg EventLoop, "remove_writer",
+                |this: &EventLoop, fd: &Any| io::remove_callback(this, Side::Write, fd),
+                "Ends add_writer; False if there was none."),
+            crate::method!(noargs EventLoop, "get_debug", EventLoop::debug,
+                "Whether the loop is in debug mode."),
+            crate::method!(onearg EventLoop, "set_debug", EventLoop::debug_method,
+                "Switches debug mode."),
+            crate::method!(onearg EventLoop, "_track_origins",
+                |_: &EventLoop, on: &Any| lifecycle::track_origins(on.truthy()?),
+                "Switches the tracking of coroutines' origins."),
+            crate::method!(noargs EventLoop, "_refuse_if_running", lifecycle::refuse_if_running,
+                "RuntimeError if this or another loop runs in this thread."),
+            crate::method!(noargs EventLoop, "_check_closed", EventLoop::refuse_if_closed,
+                "RuntimeError if the loop is closed."),
+            crate::method!(noargs EventLoop, "_timers",
+                |this: &EventLoop| value::list(this.timers.handles().into_iter()),
+                "The timer handles that wait."),
+        ])
+        .getset([
+            crate::getter!(EventLoop, "_ready", EventLoop::ready_objects, "What waits for its turn."),
+            crate::getter!(EventLoop, "_debug", EventLoop::debug, "Whether in debug mode."),
+            crate::getter!(EventLoop, "_closed", EventLoop::is_closed, "Whether closed."),
+            crate::getter!(EventLoop, "_stopping",
+                |this: &EventLoop| this.stopping.get(), "Whether stop() was called."),
+            crate::getter!(EventLoop, "_thread_id",
+                |this: &EventLoop| match this.thread.get() {
+                    0 => Ok(Obj::none()),
+                    thread => value::int(thread as i64),
+                }, "The thread that runs the loop, or None."),
+            crate::getter!(EventLoop, "slow_callback_duration",
+                |this: &EventLoop| this.slow_callback_duration.get(),
+                EventLoop::set_slow_callback_duration,
+                "Seconds; in debug mode a callback that takes longer is logged."),
+        ])
+        .build(EventLoop::class())?;
+    Ok(())
+}
+
+/// `_set_facade(cls)`: tells the native code which class nearly all loops are of.
+pub(crate) fn set_facade(args: Args<'_>) -> PyResult<()> {
+    const SIGNATURE: Signature<1> = Signature::new("_set_facade", ["cls"], 1);
+    let [class] = args.bind(&SIGNATURE)?;
+    let Some(class) = class else { return Ok(()) };
+    // SAFETY: both are types if the check holds.
+    let derives = unsafe {
+        ffi::PyType_Check(class.raw()) != 0
+            && ffi::PyType_IsSubtype(class.raw().cast(), EventLoop::class().raw()) != 0
+    };
+    if !derives {
+        return Err(raise!(
+            err::type_error(),
+            "the façade must derive from BaseLoop"
+        ));
+    }
+    EventLoop::set_facade(class);
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! A callback that is to run at some time.
+
+use super::Handle;
+use crate::kit::class::Construct;
+use crate::kit::{
+    err, ffi, value, Any, Args, Class, ClassSpec, Native, Obj, Own, PyResult, Raw, Signature,
+    Visitor,
+};
+use crate::runtime::clock::to_ns;
+use crate::runtime::timers::Timer;
+use crate::runtime::EventLoop;
+use crate::{intern, raise};
+use ioxide_core::timers::TimerKey;
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+
+/// `ioxide.TimerHandle`.
+#[repr(C)]
+pub(crate) struct TimerHandle {
+    handle: Handle,
+    /// Seconds on the loop's clock.
+    when: Cell<f64>,
+    /// The place in the heap, while it is there.
+    key: Cell<Option<TimerKey>>,
+}
+
+static CLASS: Class = Class::new();
+
+// SAFETY: `repr(C)`, begins with the base class's struct, and the class is built from it below.
+unsafe impl Native for TimerHandle {
+    fn class() -> &'static Class {
+        &CLASS
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        self.handle.traverse(visitor);
+    }
+
+    fn clear(&self) {
+        self.handle.clear();
+    }
+}
+
+impl Construct for TimerHandle {
+    fn empty() -> TimerHandle {
+        TimerHandle {
+            handle: Handle::empty(),
+            when: Cell::new(0.0),
+            key: Cell::new(None),
+        }
+    }
+
+    fn init(&self, args: Args<'_>) -> PyResult<()> {
+        const SIGNATURE: Signature<5> = Signature::new(
+            "TimerHandle",
+            ["when", "callback", "args", "loop", "context"],
+            4,
+        );
+        let [when, callback, arguments, event_loop, context] = args.bind(&SIGNATURE)?;
+        let (Some(when), Some(callback), Some(arguments), Some(event_loop)) =
+            (when, callback, arguments, event_loop)
+        else {
+            return Ok(());
+        };
+        self.when.set(when.to_f64()?);
+        self.handle.set_up(event_loop, callback, arguments, context)
+    }
+}
+
+impl TimerHandle {
+    /// Schedules `callback(*arguments)` on a native loop.
+    pub(crate) fn schedule(
+        event_loop: &EventLoop,
+        when: f64,
+        callback: &Any,
+        arguments: &[&Any],
+        context: Option<&Any>,
+    ) -> PyResult<Own<TimerHandle>> {
+        let timer = TimerHandle::empty();
+        timer
+            .handle
+            .fill(event_loop, callback, arguments, context)?;
+        timer.when.set(when);
+        let timer = timer.make()?;
+        if event_loop.debug() {
+            timer
+                .handle
+                .source_traceback
+                .set(crate::future::extract_stack()?);
+        }
+        let key = event_loop.add_timer(to_ns(when), Timer::Handle(timer.clone()));
+        timer.key.set(Some(key));
+        if event_loop.polling.is_asleep() {
+            event_loop.polling.wake();
+        }
+        Ok(timer)
+    }
+
+    /// The timer is due and has left the heap.
+    pub(crate) fn left_heap(&self) {
+        self.key.set(None);
+    }
+
+    fn cancel(&self) -> PyResult<()> {
+        if !self.handle.is_cancelled() {
+            let event_loop = self.handle.event_loop.get_or_none();
+            match EventLoop::of(&event_loop) {
+                Some(native) => {
+                    if let Some(key) = self.key.take() {
+                        native.remove_timer(key);
+                    }
+                }
+                None => {
+                    event_loop.method(intern!("_timer_handle_cancelled"), &[self.as_any()])?;
+                }
+            }
+        }
+        self.handle.cancel()
+    }
+
+    /// Equal timers are due at the same time and do the same.
+    fn equals(&self, other: &TimerHandle) -> PyResult<bool> {
+        Ok(self.when.get() == other.when.get()
+            && self
+                .handle
+                .callback
+                .get_or_none()
+                .equals(&other.handle.callback.get_or_none())?
+            && self
+                .handle
+                .arguments_tuple()?
+                .equals(&*other.handle.arguments_tuple()?)?
+            && self.handle.is_cancelled() == other.handle.is_cancelled())
+    }
+
+    fn compare(&self, other: &Any, operation: c_int) -> PyResult<Obj> {
+        let Some(other) = other.cast::<TimerHandle>() else {
+            // SAFETY: the singleton.
+            return Ok(unsafe { Obj::from_borrowed(ffi::Py_NotImplemented()) });
+        };
+        let (mine, theirs) = (self.when.get(), other.when.get());
+        let answer = match operation {
+            ffi::Py_LT => mine < theirs,
+            ffi::Py_LE => mine < theirs || self.equals(other)?,
+            ffi::Py_GT => mine > theirs,
+            ffi::Py_GE => mine > theirs || self.equals(other)?,
+            ffi::Py_EQ => self.equals(other)?,
+            _ => !self.equals(other)?,
+        };
+        Ok(value::bool(answer))
+    }
+}
+
+impl Own<TimerHandle> {
+    /// The same object as a handle.
+    pub(crate) fn into_handle(self) -> Own<Handle> {
+        // SAFETY: TimerHandle derives from Handle.
+        unsafe { Own::from_obj(self.into_obj()) }
+    }
+}
+
+unsafe extern "C" fn compare(object: Raw, other: Raw, operation: c_int) -> Raw {
+    crate::kit::class::guard(|| {
+        // SAFETY: the interpreter passes an instance and any object.
+        unsafe {
+            let this = Any::from_raw(object).cast_unchecked::<TimerHandle>();
+            this.compare(Any::from_raw(other), operation)
+        }
+    })
+}
+
+unsafe extern "C" fn hash(object: Raw) -> ffi::Py_hash_t {
+    // SAFETY: the interpreter passes an instance.
+    let when = unsafe { Any::from_raw(object).cast_unchecked::<TimerHandle>() }
+        .when
+        .get();
+    let hash = when.to_bits() as ffi::Py_hash_t;
+    // -1 would mean an error.
+    if hash == -1 {
+        -2
+    } else {
+        hash
+    }
+}
+
+/// The time at which a call is wanted.
+pub(crate) fn to_when(when: Option<&Any>, what: &str) -> PyResult<f64> {
+    match when.and_then(Any::some) {
+        Some(when) => when.to_f64(),
+        None => Err(raise!(err::type_error(), "{what} cannot be None")),
+    }
+}
+
+pub(crate) fn build() -> PyResult<()> {
+    ClassSpec::new::<TimerHandle>(c"ioxide.TimerHandle")
+        .base(Handle::class().object())
+        .doc(c"A callback that will run at some time.\n\nAs asyncio.TimerHandle.")
+        .constructible::<TimerHandle>()
+        .slot(ffi::Py_tp_richcompare, compare as *mut c_void)
+        .slot(ffi::Py_tp_hash, hash as *mut c_void)
+        .methods([
+            crate::method!(noargs TimerHandle, "cancel", TimerHandle::cancel, "Calls the callback off."),
+            crate::method!(noargs TimerHandle, "when",
+                |this: &TimerHandle| this.when.get(), "When, in seconds on the loop's clock."),
+        ])
+        .getset([
+            crate::getter!(TimerHandle, "_when",
+                |this: &TimerHandle| this.when.get(), "When, in seconds on the loop's clock."),
+            crate::getter!(TimerHandle, "_scheduled",
+                |this: &TimerHandle| this.key.get().is_some(), "Whether it waits in the loop."),
+        ])
+        .build(&CLASS)?;
+    Ok(())
+}

@@ -1,0 +1,300 @@
+//! Who is told when a descriptor is ready.
+
+use super::target::Target;
+use super::work::Work;
+use super::EventLoop;
+use crate::handle::Handle;
+use crate::intern;
+use crate::kit::{err, value, Any, Obj, Own, PyResult, Visitor};
+use crate::raise;
+use ioxide_core::driver::{Driver, Event, Interest};
+use std::cell::UnsafeCell;
+use std::io;
+use std::os::fd::RawFd;
+
+/// One who waits for a descriptor.
+#[derive(Clone)]
+pub(crate) enum Watcher {
+    /// `add_reader` and `add_writer`.
+    Callback(Own<Handle>),
+    /// A transport, a server, an operation.
+    Native(Own<Target>),
+}
+
+#[derive(Default)]
+struct Entry {
+    /// Makes the tokens of earlier registrations stale.
+    generation: u32,
+    registered: Interest,
+    reader: Option<Watcher>,
+    writer: Option<Watcher>,
+}
+
+/// Which side of a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Read,
+    Write,
+}
+
+/// The table of watched descriptors, by number.
+pub(crate) struct Descriptors(UnsafeCell<Vec<Entry>>);
+
+impl Descriptors {
+    pub(crate) const fn new() -> Descriptors {
+        Descriptors(UnsafeCell::new(Vec::new()))
+    }
+
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "private; each use ends before anything else can run"
+    )]
+    #[inline(always)]
+    fn table(&self) -> &mut Vec<Entry> {
+        // SAFETY: the interpreter lock is held and no method keeps the borrow while calling out.
+        unsafe { &mut *self.0.get() }
+    }
+
+    fn entry(&self, fd: RawFd) -> Option<&mut Entry> {
+        self.table().get_mut(usize::try_from(fd).ok()?)
+    }
+
+    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
+        for watcher in self
+            .table()
+            .iter()
+            .flat_map(|entry| entry.reader.iter().chain(entry.writer.iter()))
+        {
+            match watcher {
+                Watcher::Callback(handle) => visitor.object(handle.as_obj()),
+                Watcher::Native(target) => visitor.object(target.as_obj()),
+            }
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        let dropped = std::mem::take(self.table());
+        drop(dropped);
+    }
+}
+
+fn token(fd: RawFd, generation: u32) -> u64 {
+    u64::from(generation) << 32 | u64::from(fd.unsigned_abs())
+}
+
+impl EventLoop {
+    /// Makes those ready who wait for what has happened.
+    pub(crate) fn dispatch(&self, event: &Event) {
+        let fd = (event.token & u64::from(u32::MAX)) as RawFd;
+        let Some(entry) = self.descriptors.entry(fd) else {
+            return;
+        };
+        if token(fd, entry.generation) != event.token {
+            return;
+        }
+        let failed = event.error || event.hangup;
+        if event.readable || failed {
+            match &entry.reader {
+                Some(Watcher::Callback(handle)) => self.ready.push(Work::Handle(handle.clone())),
+                Some(Watcher::Native(target)) => self.ready.push(Work::Readable(target.clone())),
+                None => {}
+            }
+        }
+        if event.writable || failed {
+            match &entry.writer {
+                Some(Watcher::Callback(handle)) => self.ready.push(Work::Handle(handle.clone())),
+                Some(Watcher::Native(target)) => self.ready.push(Work::Writable(target.clone())),
+                None => {}
+            }
+        }
+    }
+
+    /// Watches one side of a descriptor; gives back who watched it before.
+    pub(crate) fn watch(
+        &self,
+        fd: RawFd,
+        side: Side,
+        watcher: Watcher,
+    ) -> PyResult<Option<Watcher>> {
+        let index = usize::try_from(fd)
+            .map_err(|_| raise!(err::value_error(), "Invalid file descriptor: {fd}"))?;
+        if self.descriptors.table().len() <= index {
+            self.descriptors
+                .table()
+                .resize_with(index + 1, Entry::default);
+        }
+        let entry = &mut self.descriptors.table()[index];
+        let mut interest = entry.registered;
+        match side {
+            Side::Read => interest.readable = true,
+            Side::Write => interest.writable = true,
+        }
+        self.register(fd, interest)?;
+        let entry = &mut self.descriptors.table()[index];
+        let place = if side == Side::Read {
+            &mut entry.reader
+        } else {
+            &mut entry.writer
+        };
+        Ok(place.replace(watcher))
+    }
+
+    /// Stops watching one side; gives back who did.
+    pub(crate) fn unwatch(&self, fd: RawFd, side: Side) -> Option<Watcher> {
+        let entry = self.descriptors.entry(fd)?;
+        let place = if side == Side::Read {
+            &mut entry.reader
+        } else {
+            &mut entry.writer
+        };
+        let removed = place.take()?;
+        let interest = Interest {
+            readable: entry.reader.is_some(),
+            writable: entry.writer.is_some(),
+        };
+        // The descriptor may have been closed already, which ends its registration.
+        let _ = self.kernel_register(fd, interest);
+        Some(removed)
+    }
+
+    /// Who watches this side of the descriptor.
+    pub(crate) fn watcher(&self, fd: RawFd, side: Side) -> Option<Watcher> {
+        let entry = self.descriptors.entry(fd)?;
+        if side == Side::Read {
+            entry.reader.clone()
+        } else {
+            entry.writer.clone()
+        }
+    }
+
+    fn register(&self, fd: RawFd, interest: Interest) -> PyResult<()> {
+        self.refuse_if_closed()?;
+        self.kernel_register(fd, interest)
+            .map_err(|error| err::raise_os(&error))
+    }
+
+    /// Brings the kernel's registration in line with the interest.
+    fn kernel_register(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
+        let (Some(backend), Some(entry)) = (self.polling.backend(), self.descriptors.entry(fd))
+        else {
+            return Ok(());
+        };
+        let driver = &backend.driver;
+        let result = if interest.is_none() {
+            driver.delete(fd)
+        } else if entry.registered.is_none() {
+            add(driver, fd, entry, interest)
+        } else if interest == entry.registered {
+            Ok(())
+        } else {
+            match driver.modify(fd, token(fd, entry.generation), interest) {
+                // The number was closed and opened again behind our back.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                    add(driver, fd, entry, interest)
+                }
+                result => result,
+            }
+        };
+        entry.registered = if result.is_ok() {
+            interest
+        } else {
+            Interest::NONE
+        };
+        result
+    }
+}
+
+fn add(driver: &impl Driver, fd: RawFd, entry: &mut Entry, interest: Interest) -> io::Result<()> {
+    entry.generation = entry.generation.wrapping_add(1);
+    driver.add(fd, token(fd, entry.generation), interest)
+}
+
+/// The descriptor of an object: a number, or what has a `fileno()`.
+pub(crate) fn descriptor(object: &Any) -> PyResult<RawFd> {
+    let number = if object.is_int() {
+        object.to_i64()?
+    } else {
+        match object.attr_opt(intern!("fileno"))? {
+            Some(method) => {
+                let number = method.call0()?;
+                to_number(&number, object)?
+            }
+            None => return Err(invalid(object)),
+        }
+    };
+    RawFd::try_from(number)
+        .ok()
+        .filter(|fd| *fd >= 0)
+        .ok_or_else(|| raise!(err::value_error(), "Invalid file descriptor: {number}"))
+}
+
+fn to_number(result: &Any, object: &Any) -> PyResult<i64> {
+    if result.is_int() {
+        result.to_i64()
+    } else {
+        Err(invalid(object))
+    }
+}
+
+fn invalid(object: &Any) -> crate::kit::Raised {
+    raise!(
+        err::value_error(),
+        "Invalid file object: {}",
+        object.repr_text()
+    )
+}
+
+/// Cancels the handle that a watcher of Python code was.
+pub(crate) fn cancel(watcher: Option<Watcher>) -> PyResult<bool> {
+    match watcher {
+        Some(Watcher::Callback(handle)) => {
+            handle.cancel()?;
+            Ok(true)
+        }
+        Some(Watcher::Native(_)) => Ok(true),
+        None => Ok(false),
+    }
+}
+
+/// `add_reader` and `add_writer`: refuses descriptors that belong to a transport.
+pub(crate) fn add_callback(
+    event_loop: &EventLoop,
+    side: Side,
+    object: &Any,
+    callback: &Any,
+    arguments: &[&Any],
+) -> PyResult<Obj> {
+    let fd = descriptor(object)?;
+    refuse_transport(event_loop, fd)?;
+    event_loop.refuse_if_closed()?;
+    let handle = Handle::new(event_loop, callback, arguments, None)?;
+    let before = event_loop.watch(fd, side, Watcher::Callback(handle.clone()))?;
+    cancel(before)?;
+    Ok(handle.into_obj())
+}
+
+/// `remove_reader` and `remove_writer`: whether there was one.
+pub(crate) fn remove_callback(event_loop: &EventLoop, side: Side, object: &Any) -> PyResult<bool> {
+    let fd = descriptor(object)?;
+    refuse_transport(event_loop, fd)?;
+    if event_loop.is_closed() {
+        return Ok(false);
+    }
+    cancel(event_loop.unwatch(fd, side))
+}
+
+/// Callbacks on a transport's descriptor would steal its bytes.
+pub(crate) fn refuse_transport(event_loop: &EventLoop, fd: RawFd) -> PyResult<()> {
+    for side in [Side::Read, Side::Write] {
+        if let Some(Watcher::Native(target)) = event_loop.watcher(fd, side) {
+            let fd = value::int(fd.into())?;
+            return Err(raise!(
+                err::runtime_error(),
+                "File descriptor {} is used by transport {}",
+                fd.repr_text(),
+                target.as_obj().repr_text()
+            ));
+        }
+    }
+    Ok(())
+}

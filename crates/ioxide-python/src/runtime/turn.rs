@@ -1,0 +1,211 @@
+//! One turn of the loop: wait, events, timers, batch. Work runs nowhere else.
+
+use super::EventLoop;
+use crate::kit::{err, ffi, gil, PyResult, Raised};
+use ioxide_core::driver::epoll::Epoll;
+use ioxide_core::driver::waker::Waker;
+use ioxide_core::driver::{Driver, Events, Interest, RESERVED_TOKEN};
+use std::cell::{Cell, UnsafeCell};
+use std::io;
+
+/// While work is ready the kernel is asked every so many turns only …
+const TURNS_BETWEEN_POLLS: u32 = 64;
+/// … or after so much work, …
+const WORK_BETWEEN_POLLS: usize = 256;
+/// … or when this many nanoseconds have passed, looked at every few turns.
+const NS_BETWEEN_POLLS: u64 = 100_000;
+const TURNS_BETWEEN_LOOKS: u32 = 8;
+
+/// The most events of one wait.
+const EVENTS: usize = 512;
+
+/// The driver, and when to ask it.
+pub(crate) struct Polling {
+    driver: UnsafeCell<Option<Box<Backend>>>,
+    events: UnsafeCell<Events>,
+    asleep: Cell<bool>,
+    turns: Cell<u32>,
+    work: Cell<usize>,
+    last: Cell<u64>,
+}
+
+/// What the kernel gives a loop.
+pub(crate) struct Backend {
+    pub(crate) driver: Epoll,
+    waker: Waker,
+}
+
+impl Polling {
+    pub(crate) fn new() -> Polling {
+        Polling {
+            driver: UnsafeCell::new(None),
+            events: UnsafeCell::new(Events::with_capacity(EVENTS)),
+            asleep: Cell::new(false),
+            turns: Cell::new(0),
+            work: Cell::new(0),
+            last: Cell::new(0),
+        }
+    }
+
+    /// Opens the descriptors.
+    pub(crate) fn open(&self) -> io::Result<()> {
+        let backend = Backend {
+            driver: Epoll::new()?,
+            waker: Waker::new()?,
+        };
+        backend
+            .driver
+            .add(backend.waker.fd(), RESERVED_TOKEN, Interest::READABLE)?;
+        // SAFETY: no borrow is alive: nothing has used the loop yet, or it is reopened after a fork.
+        unsafe { *self.driver.get() = Some(Box::new(backend)) };
+        Ok(())
+    }
+
+    /// Closes the descriptors.
+    pub(crate) fn close(&self) {
+        // SAFETY: a loop is closed only while it does not run, so no wait borrows the backend.
+        unsafe { *self.driver.get() = None };
+    }
+
+    /// The backend of a loop that is open.
+    pub(crate) fn backend(&self) -> Option<&Backend> {
+        // SAFETY: replaced only by `open` and `close`, when nobody borrows it.
+        unsafe { (*self.driver.get()).as_deref() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.asleep.get()
+    }
+
+    /// Interrupts the wait of a sleeping loop, once.
+    #[cold]
+    pub(crate) fn wake(&self) {
+        self.asleep.set(false);
+        if let Some(backend) = self.backend() {
+            backend.waker.wake();
+        }
+    }
+
+    /// Whether it is time to ask the kernel although work is ready.
+    #[inline]
+    fn is_due(&self, now: impl FnOnce() -> u64) -> bool {
+        let turns = self.turns.get() + 1;
+        self.turns.set(turns);
+        if turns >= TURNS_BETWEEN_POLLS || self.work.get() >= WORK_BETWEEN_POLLS {
+            return true;
+        }
+        turns % TURNS_BETWEEN_LOOKS == 0 && now().saturating_sub(self.last.get()) > NS_BETWEEN_POLLS
+    }
+
+    #[inline]
+    fn has_polled(&self, now: u64) {
+        self.turns.set(0);
+        self.work.set(0);
+        self.last.set(now);
+    }
+}
+
+impl EventLoop {
+    /// Runs one turn. What becomes ready during the batch waits for the next turn, so that a callback which
+    /// reschedules itself starves neither I/O nor timers (mirrors `BaseEventLoop._run_once`).
+    pub(crate) fn turn(&self) -> PyResult<()> {
+        if self.ready.is_empty() || self.polling.is_due(|| self.clock.now()) {
+            self.poll()?;
+        }
+        self.expire();
+        self.run_batch()
+    }
+
+    /// Asks the kernel, waiting if nothing is ready.
+    fn poll(&self) -> PyResult<()> {
+        check_signals()?;
+        let timeout = self.timeout();
+        self.wait(timeout)?;
+        self.polling.has_polled(self.clock.now());
+        Ok(())
+    }
+
+    /// How long the loop may sleep, in nanoseconds.
+    fn timeout(&self) -> Option<u64> {
+        if !self.ready.is_empty() || self.stopping.get() {
+            return Some(0);
+        }
+        let deadline = self.timers.next_deadline()?;
+        if self.clock.is_virtual() {
+            self.clock.advance_to(deadline);
+            return Some(0);
+        }
+        Some(deadline.saturating_sub(self.clock.now()))
+    }
+
+    fn wait(&self, timeout: Option<u64>) -> PyResult<()> {
+        let Some(backend) = self.polling.backend() else {
+            return self.refuse_if_closed();
+        };
+        // SAFETY: only this function uses the buffer, and it does not call itself: waiting runs no Python code
+        // of this loop.
+        let events = unsafe { &mut *self.polling.events.get() };
+        let result = if timeout == Some(0) {
+            backend.driver.wait(events, timeout)
+        } else {
+            self.polling.asleep.set(true);
+            let driver = &backend.driver;
+            let events: &mut Events = events;
+            let result = gil::released(|| driver.wait(events, timeout));
+            self.polling.asleep.set(false);
+            check_signals()?;
+            result
+        };
+        if let Err(error) = result {
+            return Err(err::raise_os(&error));
+        }
+        for event in events.as_slice() {
+            if event.token == RESERVED_TOKEN {
+                backend.waker.drain();
+            } else {
+                self.dispatch(event);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs what was ready when the batch began.
+    fn run_batch(&self) -> PyResult<()> {
+        let count = self.ready.len();
+        self.polling.work.set(self.polling.work.get() + count);
+        if self.debug() {
+            return self.run_batch_watched(count);
+        }
+        for _ in 0..count {
+            let Some(work) = self.ready.pop() else { break };
+            work.run(self)?;
+        }
+        Ok(())
+    }
+
+    /// As [`EventLoop::run_batch`], reporting what takes long.
+    #[cold]
+    fn run_batch_watched(&self, count: usize) -> PyResult<()> {
+        for _ in 0..count {
+            let Some(work) = self.ready.pop() else { break };
+            let begun = self.clock.seconds();
+            let shown = super::report::Shown::of(&work);
+            work.run(self)?;
+            let duration = self.clock.seconds() - begun;
+            if duration >= self.slow_callback_duration.get() {
+                super::report::slow(&shown, duration)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs the handlers of signals that have come, if this is the main thread.
+fn check_signals() -> PyResult<()> {
+    // SAFETY: no precondition but the lock.
+    match unsafe { ffi::PyErr_CheckSignals() } {
+        0 => Ok(()),
+        _ => Err(Raised),
+    }
+}
