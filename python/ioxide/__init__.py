@@ -41,12 +41,8 @@ from asyncio import (
     TimeoutError,
     Transport,
     WriteTransport,
-    _enter_task,
     _get_running_loop,
-    _leave_task,
-    _register_task,
     _set_running_loop,
-    _unregister_task,
     get_running_loop,
     iscoroutine,
     iscoroutinefunction,
@@ -61,8 +57,6 @@ from asyncio import (  # isort: skip
     BoundedSemaphore,
     Condition,
     Event,
-    Future,
-    Handle,
     LifoQueue,
     Lock,
     PriorityQueue,
@@ -72,21 +66,16 @@ from asyncio import (  # isort: skip
     StreamReader,
     StreamReaderProtocol,
     StreamWriter,
-    Task,
     TaskGroup,
     Timeout,
-    TimerHandle,
-    all_tasks,
     as_completed,
     create_subprocess_exec,
     create_subprocess_shell,
     create_task,
-    current_task,
     ensure_future,
     gather,
     run_coroutine_threadsafe,
     shield,
-    sleep,
     timeout,
     timeout_at,
     to_thread,
@@ -97,9 +86,23 @@ from asyncio import (  # isort: skip
 
 from . import _install
 from ._install import install, uninstall
-from .event_loop import EventLoop
+from ._ioxide import (
+    Future,
+    Handle,
+    Task,
+    TimerHandle,
+    __version__,
+    _enter_task,
+    _leave_task,
+    _register_task,
+    _unregister_task,
+    all_tasks,
+    current_task,
+    sleep,
+)
 from ._policy import get_event_loop, new_event_loop
 from ._streams import open_connection, open_unix_connection, start_server, start_unix_server
+from .event_loop import EventLoop
 from .exceptions import QueueShutDown
 from .graph import (
     FrameCallGraphEntry,

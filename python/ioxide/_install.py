@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.tasks
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
-from . import _policy
+from . import _ioxide, _policy
 from .event_loop import EventLoop
 
 logger = logging.getLogger("ioxide")
@@ -25,6 +26,9 @@ _KEPT = {
 # These ask the policy, and go on doing so: what a program sets there is obeyed.
 _POLICY_BOUND = {"get_event_loop", "new_event_loop"}
 
+# Private, but loops and libraries that nest loops call them.
+_PRIVATE = ("_swap_current_task", "_register_eager_task", "_unregister_eager_task")
+
 _lock = threading.Lock()
 _installed = False
 _pairs: list[tuple[object, object]] = []
@@ -37,6 +41,10 @@ def learn(ours: dict[str, Any]) -> None:
     for name, new in ours.items():
         old = getattr(asyncio, name, None)
         if old is not None and old is not new and name not in _POLICY_BOUND:
+            _pairs.append((old, new))
+    for name in _PRIVATE:
+        old, new = getattr(asyncio.tasks, name, None), getattr(_ioxide, name, None)
+        if old is not None and new is not None:
             _pairs.append((old, new))
     _pairs.append((asyncio.new_event_loop, _policy.new_event_loop_of_policy))
 

@@ -42,7 +42,9 @@ def main() -> None:
     if first in ("-h", "--help"):
         sys.stdout.write(_HELP)
     elif first in ("-V", "--version"):
-        sys.stdout.write(f"ioxide {_version()} (Python {sys.version.split()[0]})\n")
+        import ioxide
+
+        sys.stdout.write(f"ioxide {ioxide.__version__} (Python {sys.version.split()[0]})\n")
     elif first[:2] in ("-c", "-m"):
         # As with python, `-mpkg` is `-m pkg`, and the rest is the program's.
         value, rest = _value_of(arguments)
@@ -60,12 +62,6 @@ def main() -> None:
         _refuse(f"Unknown option: {first}\n{_USAGE}Try `{sys.executable} -m ioxide -h' for help.")
     else:
         _as_main(_run_path, first, arguments[1:])
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("ioxide")
 
 
 def _value_of(arguments: list[str]) -> tuple[str, list[str]]:

@@ -36,4 +36,8 @@ def python(*arguments: str, cwd: Path, text: str | None = None, **environment: s
 
 def clean_environment() -> dict[str, str]:
     """The environment without what changes how Python or ioxide behaves."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "IOXIDE"))}
+    return {
+        k: v
+        for k, v in os.environ.items()
+        if k == "PYTHONPATH" or not k.startswith(("PYTHON", "IOXIDE"))
+    }
