@@ -91,7 +91,7 @@ from ._ioxide import (
     Handle,
     Task,
     TimerHandle,
-    __version__,
+    __version__ as __version__,
     _enter_task,
     _leave_task,
     _register_task,

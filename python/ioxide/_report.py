@@ -106,7 +106,7 @@ def handle_repr(handle: Any) -> str:
 
 
 def _callback_source(handle: Any) -> str:
-    describe = asyncio.format_helpers._format_callback_source
+    describe: Any = asyncio.format_helpers._format_callback_source
     with contextlib.suppress(TypeError):
         # From 3.13 on arguments are shown in debug mode only.
         return describe(handle._callback, handle._args, debug=handle._loop.get_debug())

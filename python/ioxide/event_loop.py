@@ -108,7 +108,8 @@ class EventLoop(BaseLoop, asyncio.AbstractEventLoop):
 
     @property
     def _asyncgens(self) -> weakref.WeakSet[Any]:
-        return self.__dict__.setdefault("_asyncgen_set", weakref.WeakSet())
+        begun: weakref.WeakSet[Any] = self.__dict__.setdefault("_asyncgen_set", weakref.WeakSet())
+        return begun
 
     async def shutdown_asyncgens(self) -> None:
         """Close all asynchronous generators that were begun on this loop."""
