@@ -107,7 +107,10 @@ def handle_repr(handle: Any) -> str:
 
 def _callback_source(handle: Any) -> str:
     describe: Any = asyncio.format_helpers._format_callback_source
+    text: str
     with contextlib.suppress(TypeError):
         # From 3.13 on arguments are shown in debug mode only.
-        return describe(handle._callback, handle._args, debug=handle._loop.get_debug())
-    return describe(handle._callback, handle._args)
+        text = describe(handle._callback, handle._args, debug=handle._loop.get_debug())
+        return text
+    text = describe(handle._callback, handle._args)
+    return text
