@@ -557,6 +557,8 @@ struct AnyAwaitable(Wait);
 
 // SAFETY: only used to read the head of objects that begin with it; no class is made of it.
 unsafe impl Native for AnyAwaitable {
+    type Extra = ();
+
     fn class() -> &'static crate::kit::Class {
         static NEVER: crate::kit::Class = crate::kit::Class::new();
         &NEVER

@@ -15,6 +15,8 @@ static CLASS: Class = Class::new();
 
 // SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
 unsafe impl Native for Ready {
+    type Extra = ();
+
     fn class() -> &'static Class {
         &CLASS
     }
@@ -65,6 +67,8 @@ static NOTHING: AtomicPtr<crate::kit::ffi::PyObject> = AtomicPtr::new(std::ptr::
 
 // SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
 unsafe impl Native for Nothing {
+    type Extra = ();
+
     fn class() -> &'static Class {
         &NOTHING_CLASS
     }

@@ -24,6 +24,8 @@ static CLASS: Class = Class::new();
 
 // SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
 unsafe impl Native for Sleep {
+    type Extra = ();
+
     fn class() -> &'static Class {
         &CLASS
     }

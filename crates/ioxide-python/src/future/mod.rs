@@ -8,8 +8,9 @@
 //!
 //! # Invariants
 //! 1. State, outcome and loop stand in the fields of the C base class, so that its getters tell the truth.
-//! 2. Waiters stand in our own fields, never in the C code's. When the future is done each is made ready once,
-//!    in the order in which they came.
+//! 2. Waiters stand behind the C base's fields, never in them, and behind what a subclass adds: so the layout is
+//!    the C base's, and Task can derive from this class and from `_asyncio.Task` alike. When the future is done
+//!    each waiter is made ready once, in the order in which they came.
 //! 3. An exception that nobody retrieved is reported when the future dies.
 
 pub(crate) mod awaiting;
@@ -33,13 +34,14 @@ use crate::{import, intern, raise, running};
 #[repr(C)]
 pub(crate) struct Future {
     base: FutureBase,
-    waiters: Waiters,
 }
 
 static CLASS: Class = Class::new();
 
 // SAFETY: `repr(C)`, begins with the base class's struct, and the class is built from it below.
 unsafe impl Native for Future {
+    type Extra = Waiters;
+
     fn class() -> &'static Class {
         &CLASS
     }
@@ -68,7 +70,6 @@ impl Construct for Future {
     fn empty() -> Future {
         Future {
             base: FutureBase::empty(),
-            waiters: Waiters::new(),
         }
     }
 
@@ -81,11 +82,8 @@ impl Construct for Future {
 
 impl Future {
     pub(crate) fn view(&self) -> FutureView<'_> {
-        FutureView {
-            object: self.as_any(),
-            base: &self.base,
-            waiters: &self.waiters,
-        }
+        // SAFETY: an instance of our class.
+        unsafe { FutureView::of_native(self.as_any()) }
     }
 
     /// A pending future of this loop.
@@ -242,56 +240,6 @@ fn make_iter(future: FutureView<'_>) -> PyResult<Obj> {
     awaiting::FutureIter::of(future.object)
 }
 
-/// The methods and properties that Future and Task have in common, each over a [`FutureView`].
-macro_rules! shared {
-    ($class:ty) => {
-        (
-            [
-                $crate::method!(noargs $class, "result", |this: &$class| settle::result(this.view()),
-                    "The result; raises the exception, CancelledError, or InvalidStateError if not done."),
-                $crate::method!(noargs $class, "exception", |this: &$class| settle::exception(this.view()),
-                    "The exception or None; raises CancelledError, or InvalidStateError if not done."),
-                $crate::method!(args $class, "add_done_callback",
-                    |this: &$class, args: Args<'_>| super::add_done_callback(this.view(), args),
-                    "Calls fn(self) soon after this is done, in the context."),
-                $crate::method!(onearg $class, "remove_done_callback",
-                    |this: &$class, callback: &Any| super::remove_done_callback(this.view(), callback),
-                    "Removes every callback that equals fn; returns how many there were."),
-            ],
-            [
-                $crate::getter!($class, "_callbacks", |this: &$class| waiters::callbacks(this.view()),
-                    "The pairs (callback, context), or None."),
-                $crate::getter!($class, "_asyncio_future_blocking",
-                    |this: &$class| super::get_blocking(this.view()),
-                    |this: &$class, value: Option<&Any>| super::set_blocking(this.view(), value),
-                    "Set while a task is about to wait for this."),
-                $crate::getter!($class, "_log_traceback",
-                    |this: &$class| this.view().base.log_tb(),
-                    |this: &$class, value: Option<&Any>| super::set_log_traceback(this.view(), value),
-                    "Whether an exception waits to be retrieved."),
-            ],
-        )
-    };
-}
-
-pub(crate) mod table {
-    //! The shared methods, as tables for the two classes.
-
-    use super::{settle, waiters, Future};
-    use crate::kit::{ffi, Any, Args};
-    use crate::task::Task;
-
-    type Tables = ([ffi::PyMethodDef; 4], [ffi::PyGetSetDef; 3]);
-
-    pub(crate) fn of_future() -> Tables {
-        shared!(Future)
-    }
-
-    pub(crate) fn of_task() -> Tables {
-        shared!(Task)
-    }
-}
-
 fn set_result(this: &Future, result: &Any) -> PyResult<()> {
     settle::set_result(this.view(), result.own())
 }
@@ -308,7 +256,6 @@ fn cancel(this: &Future, args: Args<'_>) -> PyResult<bool> {
 }
 
 pub(crate) fn build() -> PyResult<()> {
-    let (methods, getset) = table::of_future();
     ClassSpec::new::<Future>(c"ioxide.Future")
         .base(layout::c_future()?)
         .doc(c"A result that will be there later.\n\nAs asyncio.Future: not thread-safe.")
@@ -321,8 +268,6 @@ pub(crate) fn build() -> PyResult<()> {
             ffi::Py_am_await,
             crate::unary!(Future, |this: &Future| make_iter(this.view())),
         )
-        .methods(methods)
-        .getset(getset)
         .methods([
             crate::method!(onearg Future, "set_result", set_result,
                 "Sets the result; InvalidStateError if it is done already."),
@@ -330,6 +275,28 @@ pub(crate) fn build() -> PyResult<()> {
                 "Sets the exception; InvalidStateError if it is done already."),
             crate::method!(args Future, "cancel", cancel,
                 "Cancels the future; False if it is done already."),
+            crate::method!(noargs Future, "result", |this: &Future| settle::result(this.view()),
+                "The result; raises the exception, CancelledError, or InvalidStateError if not done."),
+            crate::method!(noargs Future, "exception", |this: &Future| settle::exception(this.view()),
+                "The exception or None; raises CancelledError, or InvalidStateError if not done."),
+            crate::method!(args Future, "add_done_callback",
+                |this: &Future, args: Args<'_>| add_done_callback(this.view(), args),
+                "Calls fn(self) soon after this is done, in the context."),
+            crate::method!(onearg Future, "remove_done_callback",
+                |this: &Future, callback: &Any| remove_done_callback(this.view(), callback),
+                "Removes every callback that equals fn; returns how many there were."),
+        ])
+        .getset([
+            crate::getter!(Future, "_callbacks", |this: &Future| waiters::callbacks(this.view()),
+                "The pairs (callback, context), or None."),
+            crate::getter!(Future, "_asyncio_future_blocking",
+                |this: &Future| get_blocking(this.view()),
+                |this: &Future, value: Option<&Any>| set_blocking(this.view(), value),
+                "Set while a task is about to wait for this."),
+            crate::getter!(Future, "_log_traceback",
+                |this: &Future| this.view().base.log_tb(),
+                |this: &Future, value: Option<&Any>| set_log_traceback(this.view(), value),
+                "Whether an exception waits to be retrieved."),
         ])
         .build(&CLASS)?;
     awaiting::build()

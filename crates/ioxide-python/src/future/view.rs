@@ -15,29 +15,42 @@ pub(crate) struct FutureView<'a> {
 }
 
 impl<'a> FutureView<'a> {
+    /// The view of an instance of our Future, which our Task is too.
+    ///
+    /// # Safety
+    /// The object is one.
+    #[inline(always)]
+    pub(crate) unsafe fn of_native(object: &'a Any) -> FutureView<'a> {
+        // SAFETY: by the caller's promise: the C base's fields come first, the waiters behind the body.
+        unsafe {
+            FutureView {
+                object,
+                base: &*object.raw().cast::<FutureBase>(),
+                waiters: crate::kit::class::extra::<Waiters>(object),
+            }
+        }
+    }
+
     /// The view of a native future, or nothing for any other object.
     #[inline]
     pub(crate) fn of(object: &'a Any) -> Option<FutureView<'a>> {
-        if let Some(task) = object.exact::<Task>() {
-            return Some(task.view());
-        }
-        if let Some(future) = object.exact::<Future>() {
-            return Some(future.view());
-        }
-        if let Some(task) = object.cast::<Task>() {
-            return Some(task.view());
-        }
-        object.cast::<Future>().map(Future::view)
+        let native = is_exact(object) || Future::class().is_instance(object);
+        // SAFETY: just checked.
+        native.then(|| unsafe { FutureView::of_native(object) })
     }
 
     /// As [`FutureView::of`], for objects of exactly our classes, whose methods nobody has overridden.
     #[inline]
     pub(crate) fn exact(object: &'a Any) -> Option<FutureView<'a>> {
-        if let Some(task) = object.exact::<Task>() {
-            return Some(task.view());
-        }
-        object.exact::<Future>().map(Future::view)
+        // SAFETY: just checked.
+        is_exact(object).then(|| unsafe { FutureView::of_native(object) })
     }
+}
+
+#[inline(always)]
+fn is_exact(object: &Any) -> bool {
+    let class = object.type_raw();
+    class == Task::class().raw() || class == Future::class().raw()
 }
 
 /// The future's loop, or asyncio's error for one whose `__init__` never ran.

@@ -31,6 +31,8 @@ impl Waiter {
 }
 
 /// The waiters of one future. Nearly always there is one at most, which stands inline.
+#[derive(Default)]
+#[repr(C)]
 pub(crate) struct Waiters {
     first: Cell<Option<Waiter>>,
     #[allow(

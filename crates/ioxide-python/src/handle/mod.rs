@@ -44,6 +44,8 @@ static CLASS: Class = Class::new();
 
 // SAFETY: `repr(C)`, begins with `Head`, and the class is built from it below.
 unsafe impl Native for Handle {
+    type Extra = ();
+
     fn class() -> &'static Class {
         &CLASS
     }

@@ -22,12 +22,16 @@ pub(crate) struct TimerHandle {
     when: Cell<f64>,
     /// The place in the heap, while it is there.
     key: Cell<Option<TimerKey>>,
+    /// Whether a loop has it in its heap; loops that are not ours keep book here.
+    scheduled: Cell<bool>,
 }
 
 static CLASS: Class = Class::new();
 
 // SAFETY: `repr(C)`, begins with the base class's struct, and the class is built from it below.
 unsafe impl Native for TimerHandle {
+    type Extra = ();
+
     fn class() -> &'static Class {
         &CLASS
     }
@@ -47,6 +51,7 @@ impl Construct for TimerHandle {
             handle: Handle::empty(),
             when: Cell::new(0.0),
             key: Cell::new(None),
+            scheduled: Cell::new(false),
         }
     }
 
@@ -90,6 +95,7 @@ impl TimerHandle {
         }
         let key = event_loop.add_timer(to_ns(when), Timer::Handle(timer.clone()));
         timer.key.set(Some(key));
+        timer.scheduled.set(true);
         if event_loop.polling.is_asleep() {
             event_loop.polling.wake();
         }
@@ -99,6 +105,13 @@ impl TimerHandle {
     /// The timer is due and has left the heap.
     pub(crate) fn left_heap(&self) {
         self.key.set(None);
+        self.scheduled.set(false);
+    }
+
+    fn set_scheduled(&self, scheduled: Option<&Any>) -> PyResult<()> {
+        let scheduled = scheduled.map_or(Ok(false), Any::truthy)?;
+        self.scheduled.set(scheduled);
+        Ok(())
     }
 
     fn cancel(&self) -> PyResult<()> {
@@ -107,6 +120,7 @@ impl TimerHandle {
             match EventLoop::of(&event_loop) {
                 Some(native) => {
                     if let Some(key) = self.key.take() {
+                        self.scheduled.set(false);
                         native.remove_timer(key);
                     }
                 }
@@ -207,7 +221,9 @@ pub(crate) fn build() -> PyResult<()> {
             crate::getter!(TimerHandle, "_when",
                 |this: &TimerHandle| this.when.get(), "When, in seconds on the loop's clock."),
             crate::getter!(TimerHandle, "_scheduled",
-                |this: &TimerHandle| this.key.get().is_some(), "Whether it waits in the loop."),
+                |this: &TimerHandle| this.scheduled.get(),
+                TimerHandle::set_scheduled,
+                "Whether it waits in the loop."),
         ])
         .build(&CLASS)?;
     Ok(())

@@ -42,6 +42,11 @@ impl WeakList {
 pub(crate) unsafe trait Native: Sized + 'static {
     fn class() -> &'static Class;
 
+    /// State that stands behind the body, where the interpreter does not see it as part of the layout: so
+    /// a class can add state and still be a second base of a class with a layout of its own. It begins where
+    /// `tp_basicsize` of the object's type ends; see [`extra`].
+    type Extra: Default;
+
     /// Shows every reference that the object owns to the garbage collector.
     fn traverse(&self, _visitor: &mut Visitor) {}
 
@@ -148,16 +153,76 @@ pub(crate) unsafe fn make_in<T: Native>(
     class: *mut ffi::PyTypeObject,
     body: T,
 ) -> PyResult<Own<T>> {
-    // SAFETY: `tp_alloc` gives zeroed memory of at least `T`'s size with its head set. The body is written
+    // SAFETY: both allocations give zeroed memory of at least `T`'s size with its head set. The body is written
     // over it, but for the head, before anything else can see the object.
     unsafe {
-        let alloc = (*class).tp_alloc.unwrap_or(ffi::PyType_GenericAlloc);
-        let raw = Obj::steal_or_raised(alloc(class, 0))?.into_raw();
+        let raw = if size_of::<T::Extra>() == 0 {
+            let alloc = (*class).tp_alloc.unwrap_or(ffi::PyType_GenericAlloc);
+            alloc(class, 0)
+        } else {
+            alloc_with_extra(class, size_of::<T::Extra>())
+        };
+        let raw = Obj::steal_or_raised(raw)?.into_raw();
         let head = ptr::read(raw.cast::<MaybeUninit<ffi::PyObject>>());
         ptr::write(raw.cast::<T>(), body);
         ptr::write(raw.cast::<MaybeUninit<ffi::PyObject>>(), head);
+        if size_of::<T::Extra>() != 0 {
+            ptr::write(extra_place::<T::Extra>(raw), T::Extra::default());
+            ffi::PyObject_GC_Track(raw.cast());
+        }
         Ok(Own::from_obj(Obj::steal(raw)))
     }
+}
+
+/// Memory for an instance and what stands behind it, not yet tracked by the collector.
+#[cfg(Py_3_12)]
+unsafe fn alloc_with_extra(class: *mut ffi::PyTypeObject, size: usize) -> Raw {
+    extern "C" {
+        fn PyUnstable_Object_GC_NewWithExtraData(class: *mut ffi::PyTypeObject, size: usize)
+            -> Raw;
+    }
+    // SAFETY: a live type with garbage collection.
+    unsafe { PyUnstable_Object_GC_NewWithExtraData(class, size) }
+}
+
+/// Memory for an instance and what stands behind it, not yet tracked by the collector.
+///
+/// The interpreter has no call for that yet: the type is larger for the duration of the allocation.
+#[cfg(not(Py_3_12))]
+unsafe fn alloc_with_extra(class: *mut ffi::PyTypeObject, size: usize) -> Raw {
+    // SAFETY: a live type with garbage collection; the lock is held. The body after the head is zeroed, as
+    // `tp_alloc` would.
+    unsafe {
+        let basic = (*class).tp_basicsize;
+        (*class).tp_basicsize = basic + size as ffi::Py_ssize_t;
+        let raw = ffi::PyObject_GC_New::<ffi::PyObject>(class);
+        (*class).tp_basicsize = basic;
+        if !raw.is_null() {
+            let head = size_of::<ffi::PyObject>();
+            ptr::write_bytes(raw.cast::<u8>().add(head), 0, basic as usize + size - head);
+        }
+        raw
+    }
+}
+
+/// Where the state behind an object's body begins.
+#[inline(always)]
+unsafe fn extra_place<E>(object: Raw) -> *mut E {
+    // SAFETY: the object was made with room for it; basic sizes are multiples of the alignment.
+    unsafe {
+        let basic = (*ffi::Py_TYPE(object)).tp_basicsize;
+        object.cast::<u8>().offset(basic).cast()
+    }
+}
+
+/// The state behind the body of an object.
+///
+/// # Safety
+/// The object was made by a native class whose [`Native::Extra`] begins with `E`.
+#[inline(always)]
+pub(crate) unsafe fn extra<E>(object: &Any) -> &E {
+    // SAFETY: by the caller's promise.
+    unsafe { &*extra_place::<E>(object.raw()) }
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -172,7 +237,7 @@ pub(crate) struct ClassSpec {
     methods: Vec<ffi::PyMethodDef>,
     getset: Vec<ffi::PyGetSetDef>,
     members: Vec<ffi::PyMemberDef>,
-    base: Option<Obj>,
+    bases: Vec<Obj>,
 }
 
 impl ClassSpec {
@@ -186,7 +251,7 @@ impl ClassSpec {
             methods: Vec::new(),
             getset: Vec::new(),
             members: Vec::new(),
-            base: None,
+            bases: Vec::new(),
         }
         .slot(ffi::Py_tp_dealloc, dealloc::<T> as *mut c_void)
         .slot(ffi::Py_tp_traverse, traverse::<T> as *mut c_void)
@@ -208,8 +273,9 @@ impl ClassSpec {
         self.slot(ffi::Py_tp_doc, text.as_ptr() as *mut c_void)
     }
 
+    /// Adds a base; of several, one has the layout that the struct begins with, the others add none.
     pub(crate) fn base(mut self, base: &Any) -> ClassSpec {
-        self.base = Some(base.own());
+        self.bases.push(base.own());
         self
     }
 
@@ -296,7 +362,13 @@ impl ClassSpec {
             flags: self.flags as std::ffi::c_uint,
             slots: self.slots.as_mut_ptr(),
         };
-        let bases = self.base.as_deref().map_or(ptr::null_mut(), Any::raw);
+        let bases: Vec<&Any> = self.bases.iter().map(|base| &**base).collect();
+        let bases = if bases.is_empty() {
+            None
+        } else {
+            Some(value::tuple(&bases)?)
+        };
+        let bases = bases.as_deref().map_or(ptr::null_mut(), Any::raw);
         // SAFETY: the spec is whole and lives through the call; the tables live for ever.
         let made =
             unsafe { Obj::steal_or_raised(ffi::PyType_FromSpecWithBases(&mut spec, bases))? };
@@ -405,6 +477,9 @@ unsafe extern "C" fn dealloc<T: Native>(object: Raw) {
         }
         Any::from_raw(object).cast_unchecked::<T>().last_rites();
         ptr::drop_in_place(object.cast::<T>());
+        if size_of::<T::Extra>() != 0 {
+            ptr::drop_in_place(extra_place::<T::Extra>(object));
+        }
         let free = (*class).tp_free.unwrap_or(ffi::PyObject_GC_Del);
         free(object.cast());
         ffi::Py_DECREF(class.cast());

@@ -56,6 +56,8 @@ static FACADE: AtomicPtr<crate::kit::ffi::PyTypeObject> = AtomicPtr::new(std::pt
 
 // SAFETY: `repr(C)`, begins with `Head`, and the class is built from it in `event_loop`.
 unsafe impl Native for EventLoop {
+    type Extra = ();
+
     fn class() -> &'static Class {
         &CLASS
     }

@@ -23,6 +23,8 @@ pub(crate) struct Target {
 
 // SAFETY: only used to read the head of objects that begin with it; no class is made of it.
 unsafe impl Native for Target {
+    type Extra = ();
+
     fn class() -> &'static Class {
         static NEVER: Class = Class::new();
         &NEVER

@@ -40,10 +40,16 @@ use std::sync::atomic::{AtomicI64, Ordering};
 #[repr(C)]
 pub(crate) struct Task {
     pub(crate) base: TaskBase,
+}
+
+/// What stands behind a task: as behind any future, then links in our own list of tasks, on versions whose
+/// interpreter has none.
+#[derive(Default)]
+#[repr(C)]
+pub(crate) struct TaskExtra {
     waiters: Waiters,
-    /// Links in our own list of tasks, on versions whose interpreter has none.
     #[cfg(not(Py_3_14))]
-    links: std::cell::Cell<[*mut layout::Node; 2]>,
+    links: registry::Links,
 }
 
 static CLASS: Class = Class::new();
@@ -53,6 +59,8 @@ static NEXT_NAME: AtomicI64 = AtomicI64::new(1);
 
 // SAFETY: `repr(C)`, begins with the base class's struct, and the class is built from it below.
 unsafe impl Native for Task {
+    type Extra = TaskExtra;
+
     fn class() -> &'static Class {
         &CLASS
     }
@@ -88,6 +96,9 @@ unsafe impl Native for Task {
             err::unraisable(raised, self.as_any());
         }
         future::finalize::report_unretrieved(self.view());
+        // As with the weak set of older versions, a task that was given up is on no list any more, even if
+        // its finalizer brought it back.
+        registry::unregister(self);
     }
 
     fn last_rites(&self) {
@@ -101,9 +112,6 @@ impl Construct for Task {
     fn empty() -> Task {
         Task {
             base: TaskBase::empty(),
-            waiters: Waiters::new(),
-            #[cfg(not(Py_3_14))]
-            links: std::cell::Cell::new([std::ptr::null_mut(); 2]),
         }
     }
 
@@ -139,11 +147,8 @@ fn is_running(event_loop: &Any) -> PyResult<bool> {
 impl Task {
     #[inline(always)]
     pub(crate) fn view(&self) -> FutureView<'_> {
-        FutureView {
-            object: self.as_any(),
-            base: &self.base.future,
-            waiters: &self.waiters,
-        }
+        // SAFETY: an instance of our class, which derives from our Future.
+        unsafe { FutureView::of_native(self.as_any()) }
     }
 
     #[inline(always)]
@@ -280,15 +285,13 @@ fn refuse_set(this: &Task, what: &str) -> crate::kit::Raised {
 }
 
 pub(crate) fn build() -> PyResult<()> {
-    let (methods, getset) = future::table::of_task();
     ClassSpec::new::<Task>(c"ioxide.Task")
+        .base(future::Future::class().object())
         .base(layout::c_task()?)
         .doc(c"A coroutine that runs on a loop.\n\nAs asyncio.Task: not thread-safe.")
         .constructible::<Task>()
         .slot(ffi::Py_tp_iter, crate::unary!(Task, |this: &Task| future::iterate(this.view())))
         .slot(ffi::Py_am_await, crate::unary!(Task, |this: &Task| future::iterate(this.view())))
-        .methods(methods)
-        .getset(getset)
         .methods([
             crate::method!(args Task, "cancel", cancel::cancel,
                 "Throws CancelledError into the coroutine at its next chance; False if it is done."),

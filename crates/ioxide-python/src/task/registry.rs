@@ -1,7 +1,7 @@
 //! The list of all tasks: the interpreter's own from 3.14 on, one of ours before.
 
 use super::Task;
-use crate::kit::{value, Any, Args, Obj, PyResult, Signature};
+use crate::kit::{value, Any, Args, Native, Obj, PyResult, Signature};
 use crate::layout::Node;
 use crate::running;
 use crate::{import, intern};
@@ -12,9 +12,33 @@ fn node_of(task: &Task) -> *mut Node {
     task.base.node.as_ptr().cast()
 }
 
+/// A task's place in our own list: the node, and the task to which it belongs.
+#[cfg(not(Py_3_14))]
+#[repr(C)]
+pub(crate) struct Links {
+    node: std::cell::UnsafeCell<Node>,
+    task: std::cell::Cell<*const Task>,
+}
+
+#[cfg(not(Py_3_14))]
+impl Default for Links {
+    fn default() -> Links {
+        Links {
+            node: std::cell::UnsafeCell::new(Node {
+                next: ptr::null_mut(),
+                prev: ptr::null_mut(),
+            }),
+            task: std::cell::Cell::new(ptr::null()),
+        }
+    }
+}
+
 #[cfg(not(Py_3_14))]
 fn node_of(task: &Task) -> *mut Node {
-    task.links.as_ptr().cast()
+    // SAFETY: every task has its links behind it.
+    let extra = unsafe { crate::kit::class::extra::<super::TaskExtra>(task.as_any()) };
+    extra.links.task.set(task);
+    extra.links.node.get()
 }
 
 /// Links the node in before `head`, which is the end of the list.
@@ -88,13 +112,13 @@ mod own {
     }
 
     pub(super) fn tasks() -> Vec<Obj> {
-        let offset = std::mem::offset_of!(Task, links);
         let mut tasks = Vec::new();
         // SAFETY: the nodes are live tasks' own; nothing runs while walking.
         unsafe {
             let mut node = (*head()).next;
             while node != head() {
-                let task = node.cast::<u8>().sub(offset).cast::<Task>();
+                // The node is the first field of the links.
+                let task = (*node.cast::<super::Links>()).task.get();
                 tasks.push((*task).as_any().own());
                 node = (*node).next;
             }

@@ -76,6 +76,8 @@ static STEP_CALL: Class = Class::new();
 
 // SAFETY: `repr(C)`, begins with `Head`, and the class is built from it below.
 unsafe impl Native for StepCall {
+    type Extra = ();
+
     fn class() -> &'static Class {
         &STEP_CALL
     }
