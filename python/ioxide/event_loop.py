@@ -9,13 +9,14 @@ import weakref
 from typing import Any
 
 from . import _report
+from ._executor import ExecutorMethods
 from ._ioxide import BaseLoop, _set_facade
 
 # anyio and others find a program's root task by this very function among a task's callbacks.
 _stop_when_done: Any = asyncio.base_events._run_until_complete_cb  # type: ignore[attr-defined]
 
 
-class EventLoop(BaseLoop, asyncio.AbstractEventLoop):
+class EventLoop(BaseLoop, ExecutorMethods, asyncio.AbstractEventLoop):
     """An event loop, as asyncio's documentation describes it.
 
     `EventLoop(clock="virtual")` has a clock of its own, which starts at zero and jumps to the next
@@ -65,6 +66,7 @@ class EventLoop(BaseLoop, asyncio.AbstractEventLoop):
         Raises RuntimeError if the loop runs.
         """
         self._close()
+        self._abandon_executor()
 
     # Errors
 
