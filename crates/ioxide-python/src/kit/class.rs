@@ -187,16 +187,21 @@ unsafe fn alloc_with_extra(class: *mut ffi::PyTypeObject, size: usize) -> Raw {
 
 /// Memory for an instance and what stands behind it, not yet tracked by the collector.
 ///
-/// The interpreter has no call for that yet: the type is larger for the duration of the allocation.
+/// The interpreter has no call for that yet: the type is larger for the duration of the allocation. Until 3.11
+/// an allocation may collect garbage, which must not look for the extra part of other instances meanwhile.
 #[cfg(not(Py_3_12))]
 unsafe fn alloc_with_extra(class: *mut ffi::PyTypeObject, size: usize) -> Raw {
     // SAFETY: a live type with garbage collection; the lock is held. The body after the head is zeroed, as
     // `tp_alloc` would.
     unsafe {
+        let collects = ffi::PyGC_Disable() != 0;
         let basic = (*class).tp_basicsize;
         (*class).tp_basicsize = basic + size as ffi::Py_ssize_t;
         let raw = ffi::PyObject_GC_New::<ffi::PyObject>(class);
         (*class).tp_basicsize = basic;
+        if collects {
+            ffi::PyGC_Enable();
+        }
         if !raw.is_null() {
             let head = size_of::<ffi::PyObject>();
             ptr::write_bytes(raw.cast::<u8>().add(head), 0, basic as usize + size - head);
