@@ -78,7 +78,6 @@ from asyncio import (  # isort: skip
     shield,
     timeout,
     timeout_at,
-    to_thread,
     wait,
     wait_for,
     wrap_future,
@@ -100,6 +99,7 @@ from ._ioxide import (
     current_task,
     sleep,
 )
+from ._executor import to_thread
 from ._policy import get_event_loop, new_event_loop
 from ._streams import open_connection, open_unix_connection, start_server, start_unix_server
 from .event_loop import EventLoop

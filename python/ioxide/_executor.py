@@ -4,34 +4,113 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
+import functools
+import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+from ._ioxide import BaseThreadPool, _join_workers
+
+_T = TypeVar("_T")
+
+#: Seconds that the loop stands still, at most, for threads which have nothing left to do.
+_MOMENT = 0.05
+
+
+class ThreadPool(BaseThreadPool, concurrent.futures.Executor):
+    """The executor a loop has unless a program sets another; any program may make one.
+
+    It differs from `concurrent.futures.ThreadPoolExecutor` in speed, and in that it begins anew in
+    a forked child. `max_workers` defaults to the number of processors and 4, 32 at most.
+    """
+
+    def __init__(self, max_workers: int | None = None, thread_name_prefix: str = "asyncio") -> None:
+        most = min(32, _processors() + 4) if max_workers is None else max_workers
+        super().__init__(most, thread_name_prefix)
+        _join_at_exit()
+
+    def submit(
+        self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any
+    ) -> concurrent.futures.Future[_T]:
+        """Call fn(*args, **kwargs) on a thread; RuntimeError after shutdown()."""
+        future: concurrent.futures.Future[_T] = concurrent.futures.Future()
+        self._submit(_run, future, fn, args, kwargs)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more work. What is queued is run, or cancelled with `cancel_futures`."""
+        for future, *_ in self._shut_down(cancel_futures):
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        if wait:
+            self._join(None)
+
+    def _end_at_once(self) -> bool:
+        """Shut down without waiting for work; whether the threads have ended."""
+        self.shutdown(wait=False)
+        return self._is_idle() and self._join(_MOMENT)
+
+
+def _run(future: concurrent.futures.Future[Any], fn: Any, args: Any, kwargs: Any) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = fn(*args, **kwargs)
+    except BaseException as error:
+        future.set_exception(error)
+        # The traceback of the error has this frame, which must not have the error.
+        del future
+    else:
+        future.set_result(result)
+
+
+def _processors() -> int:
+    count = getattr(os, "process_cpu_count", os.cpu_count)
+    return count() or 1
+
+
+_joined_at_exit = False
+
+
+def _join_at_exit() -> None:
+    global _joined_at_exit
+    if not _joined_at_exit:
+        # Before the interpreter goes, as concurrent.futures has it; atexit itself is too late.
+        threading._register_atexit(_join_workers)  # type: ignore[attr-defined]
+        _joined_at_exit = True
+
+
+def _thread_begins(name: str) -> None:
+    """Make a native thread what a thread of `threading` would be."""
+    threading.current_thread().name = name
+    if trace := threading.gettrace():
+        sys.settrace(trace)
+    if profile := threading.getprofile():
+        sys.setprofile(profile)
+
+
+def _thread_ends(_name: str) -> None:
+    with threading._active_limbo_lock:  # type: ignore[attr-defined]
+        threading._active.pop(threading.get_ident(), None)  # type: ignore[attr-defined]
+
+
+async def to_thread(func: Callable[..., _T], /, *args: Any, **kwargs: Any) -> _T:
+    """Call func(*args, **kwargs) in a thread, in a copy of the current context."""
+    loop: Any = asyncio.get_running_loop()
+    if isinstance(loop, ExecutorMethods):
+        return await loop._to_thread(func, args, kwargs)
+    context = contextvars.copy_context()
+    return await loop.run_in_executor(None, functools.partial(context.run, func, *args, **kwargs))
 
 
 class ExecutorMethods:
-    """What `ioxide.EventLoop` has for blocking functions."""
+    """What `ioxide.EventLoop` has for executors, beside `run_in_executor`."""
 
-    _default_executor: Any = None
-    _executor_shutdown_called = False
-
-    def run_in_executor(self: Any, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
-        """Call func(*args) in the executor, or in the default one for None; return a Future.
-
-        The default executor is made at first use. RuntimeError after shutdown_default_executor().
-        """
-        self._check_closed()
-        if executor is None:
-            executor = self._default_executor
-            if self._executor_shutdown_called:
-                raise RuntimeError("Executor shutdown has been called")
-            if executor is None:
-                executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
-                self._default_executor = executor
-        return asyncio.wrap_future(executor.submit(func, *args), loop=self)
-
-    def set_default_executor(self, executor: concurrent.futures.Executor) -> None:
+    def set_default_executor(self: Any, executor: concurrent.futures.Executor) -> None:
         """Run what run_in_executor(None, ...) is given in any `concurrent.futures.Executor`."""
         if not isinstance(executor, concurrent.futures.Executor):
             raise TypeError("executor must be ThreadPoolExecutor instance, or another Executor")
@@ -45,7 +124,7 @@ class ExecutorMethods:
         """
         self._executor_shutdown_called = True
         executor = self._default_executor
-        if executor is None:
+        if executor is None or (type(executor) is ThreadPool and executor._end_at_once()):
             return
         ended = self.create_future()
         thread = threading.Thread(target=_shut_down, args=(self, executor, ended))
@@ -62,7 +141,7 @@ class ExecutorMethods:
         else:
             thread.join()
 
-    def _abandon_executor(self) -> None:
+    def _abandon_executor(self: Any) -> None:
         """At the end of the loop: take no more work, without waiting for what runs."""
         self._executor_shutdown_called = True
         executor, self._default_executor = self._default_executor, None
@@ -72,22 +151,19 @@ class ExecutorMethods:
 
 def _shut_down(loop: Any, executor: Any, ended: Any) -> None:
     """Wait for the executor in a thread of its own, and tell the loop."""
+    error = None
     try:
         executor.shutdown(wait=True)
-    except Exception as error:
-        _tell(loop, ended, error)
-    else:
-        _tell(loop, ended, None)
-
-
-def _tell(loop: Any, ended: Any, error: Exception | None) -> None:
-    def settle() -> None:
-        if ended.done():
-            return
-        if error is None:
-            ended.set_result(None)
-        else:
-            ended.set_exception(error)
-
+    except Exception as raised:
+        error = raised
     if not loop.is_closed():
-        loop.call_soon_threadsafe(settle)
+        loop.call_soon_threadsafe(_settle, ended, error)
+
+
+def _settle(ended: Any, error: Exception | None) -> None:
+    if ended.done():
+        return
+    if error is None:
+        ended.set_result(None)
+    else:
+        ended.set_exception(error)

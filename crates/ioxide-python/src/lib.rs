@@ -3,6 +3,8 @@
 mod awaitable;
 mod errors;
 mod event_loop;
+mod executor;
+mod fork;
 mod future;
 mod handle;
 mod kit;
@@ -23,16 +25,22 @@ fn build_classes() -> PyResult<()> {
     handle::build()?;
     awaitable::ready::build()?;
     awaitable::sleep::build()?;
+    fork::count()?;
+    executor::build()?;
     event_loop::build()
 }
 
-fn classes() -> [(&'static CStr, &'static Any); 5] {
+fn classes() -> [(&'static CStr, &'static Any); 6] {
     [
         (c"Future", future::Future::class().object()),
         (c"Task", task::Task::class().object()),
         (c"Handle", handle::Handle::class().object()),
         (c"TimerHandle", handle::timer::TimerHandle::class().object()),
         (c"BaseLoop", runtime::EventLoop::class().object()),
+        (
+            c"BaseThreadPool",
+            executor::pool::ThreadPool::class().object(),
+        ),
     ]
 }
 
@@ -84,6 +92,11 @@ fn functions() -> Vec<ffi::PyMethodDef> {
             "_swap_current_task",
             |args: Args<'_>| registry::forward("_swap_current_task", args),
             "Sets the running task, returns the one before."
+        ),
+        function!(
+            "_join_workers",
+            |_: Args<'_>| executor::at_exit::join_all(),
+            "Runs what is queued for threads, and waits for them."
         ),
         function!(
             "_set_facade",

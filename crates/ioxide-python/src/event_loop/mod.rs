@@ -57,7 +57,7 @@ fn only_context<'a>(function: &str, args: Args<'a>) -> PyResult<Option<&'a Any>>
     Ok(context)
 }
 
-fn missing(function: &str, name: &str) -> crate::kit::Raised {
+pub(crate) fn missing(function: &str, name: &str) -> crate::kit::Raised {
     raise!(
         err::type_error(),
         "{function}() missing 1 required positional argument: '{name}'"
@@ -99,7 +99,7 @@ impl EventLoop {
     }
 
     /// In debug mode: refuses what cannot be a callback.
-    fn check_callback(&self, callback: &Any, function: &str) -> PyResult<()> {
+    pub(crate) fn check_callback(&self, callback: &Any, function: &str) -> PyResult<()> {
         let is_coroutine = task::is_coroutine(callback)?
             || import!("inspect", "iscoroutinefunction")?
                 .call1(callback)?
@@ -343,6 +343,8 @@ pub(crate) fn build() -> PyResult<()> {
                 |this: &EventLoop| value::list(this.timers.handles().into_iter()),
                 "The timer handles that wait."),
         ])
+        .methods(crate::executor::methods())
+        .getset(crate::executor::getset())
         .getset([
             crate::getter!(EventLoop, "_ready", EventLoop::ready_objects, "What waits for its turn."),
             crate::getter!(EventLoop, "_debug", EventLoop::debug, "Whether in debug mode."),

@@ -16,6 +16,7 @@ pub(crate) mod timers;
 pub(crate) mod turn;
 pub(crate) mod work;
 
+use crate::executor::LoopExecutor;
 use crate::kit::{err, Any, Class, Head, Native, Obj, ObjCell, PyResult, Visitor};
 use crate::raise;
 use clock::LoopClock;
@@ -47,6 +48,7 @@ pub(crate) struct EventLoop {
     /// The weak set of asynchronous generators that were begun.
     pub(crate) asyncgens: ObjCell,
     pub(crate) asyncgens_shutdown: Cell<bool>,
+    pub(crate) executor: LoopExecutor,
 }
 
 static CLASS: Class = Class::new();
@@ -66,6 +68,7 @@ unsafe impl Native for EventLoop {
         self.ready.traverse(visitor);
         self.timers.traverse(visitor);
         self.descriptors.traverse(visitor);
+        self.executor.traverse(visitor);
         for cell in [&self.exception_handler, &self.task_factory, &self.asyncgens] {
             visitor.cell(cell);
         }
@@ -75,6 +78,7 @@ unsafe impl Native for EventLoop {
         self.ready.clear();
         self.timers.clear();
         self.descriptors.clear();
+        self.executor.clear();
         for cell in [&self.exception_handler, &self.task_factory, &self.asyncgens] {
             cell.clear();
         }
@@ -103,6 +107,7 @@ impl EventLoop {
             task_factory: ObjCell::empty(),
             asyncgens: ObjCell::empty(),
             asyncgens_shutdown: Cell::new(false),
+            executor: LoopExecutor::new(),
         }
     }
 

@@ -7,6 +7,7 @@ use ioxide_core::driver::waker::Waker;
 use ioxide_core::driver::{Driver, Events, Interest, RESERVED_TOKEN};
 use std::cell::{Cell, UnsafeCell};
 use std::io;
+use std::sync::Arc;
 
 /// While work is ready the kernel is asked every so many turns only …
 const TURNS_BETWEEN_POLLS: u32 = 64;
@@ -32,7 +33,7 @@ pub(crate) struct Polling {
 /// What the kernel gives a loop.
 pub(crate) struct Backend {
     pub(crate) driver: Epoll,
-    waker: Waker,
+    waker: Arc<Waker>,
 }
 
 impl Polling {
@@ -51,7 +52,7 @@ impl Polling {
     pub(crate) fn open(&self) -> io::Result<()> {
         let backend = Backend {
             driver: Epoll::new()?,
-            waker: Waker::new()?,
+            waker: Arc::new(Waker::new()?),
         };
         backend
             .driver
@@ -85,6 +86,15 @@ impl Polling {
         if let Some(backend) = self.backend() {
             backend.waker.wake();
         }
+    }
+
+    /// If the loop sleeps: the waker by which the caller must end that, which it may do without the
+    /// interpreter lock.
+    pub(crate) fn claim_wake(&self) -> Option<Arc<Waker>> {
+        if !self.asleep.replace(false) {
+            return None;
+        }
+        self.backend().map(|backend| Arc::clone(&backend.waker))
     }
 
     /// Whether it is time to ask the kernel although work is ready.

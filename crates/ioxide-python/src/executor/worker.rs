@@ -1,0 +1,79 @@
+//! What a thread of the pool does from its start to its end.
+
+use super::job::Job;
+use crate::import;
+use crate::kit::{err, gil, value, Obj, Own, PyResult};
+use ioxide_core::driver::waker::Waker;
+use ioxide_core::pool::{JobSource, Wait};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+/// A job on its way to a worker.
+pub(crate) struct Ticket(pub(crate) Own<Job>);
+
+// SAFETY: made, run and dropped by threads that hold the interpreter lock; in between it is only moved.
+unsafe impl Send for Ticket {}
+
+/// What the thread that works passes into a closure which that same thread runs without the lock.
+struct Here<T>(T);
+
+// SAFETY: `gil::released` runs its closure on the calling thread.
+unsafe impl<T> Send for Here<T> {}
+
+impl<T> Here<T> {
+    /// The value; by a method, so that a closure captures the whole of `Here`.
+    fn get(self) -> T {
+        self.0
+    }
+}
+
+/// Works until the pool is shut down. The thread keeps one thread state, and so its `threading.local`s,
+/// from job to job.
+pub(crate) fn work(source: &JobSource<Ticket>, busy: &AtomicUsize) {
+    gil::attached(|| {
+        told("begin");
+        let mut waker: Option<Arc<Waker>> = None;
+        while sleep(source, waker.take()) == Wait::Ready {
+            while let Some(Ticket(job)) = source.next_ready() {
+                // The job may take long. As a last one's, the loop's wake-up waits until the lock is free,
+                // so that the loop does not wake up to wait for it.
+                wake(waker.take());
+                waker = job.run();
+                drop(job);
+                busy.fetch_sub(1, Ordering::Release);
+            }
+        }
+        told("end");
+    });
+}
+
+fn wake(waker: Option<Arc<Waker>>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// Waits for work without the lock.
+fn sleep(source: &JobSource<Ticket>, waker: Option<Arc<Waker>>) -> Wait {
+    let here = Here((source, waker));
+    gil::released(move || {
+        let (source, waker) = here.get();
+        wake(waker);
+        source.wait()
+    })
+}
+
+/// Tells `threading` about this thread.
+fn told(what: &str) {
+    let result = || -> PyResult<()> {
+        let name = value::str(std::thread::current().name().unwrap_or_default())?;
+        let function = match what {
+            "begin" => import!("ioxide._executor", "_thread_begins")?,
+            _ => import!("ioxide._executor", "_thread_ends")?,
+        };
+        function.call1(&name).map(drop)
+    };
+    if let Err(raised) = result() {
+        err::unraisable(raised, &Obj::none());
+    }
+}
