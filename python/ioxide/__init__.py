@@ -84,6 +84,7 @@ from asyncio import (  # isort: skip
 )
 
 from . import _install
+from ._executor import to_thread
 from ._install import install, uninstall
 from ._ioxide import (
     Future,
@@ -99,7 +100,6 @@ from ._ioxide import (
     current_task,
     sleep,
 )
-from ._executor import to_thread
 from ._policy import get_event_loop, new_event_loop
 from ._streams import open_connection, open_unix_connection, start_server, start_unix_server
 from .event_loop import EventLoop

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ._ioxide import BaseThreadPool, _join_workers
+from ._ioxide import BaseLoop, BaseThreadPool, _join_workers
 
 _T = TypeVar("_T")
 
@@ -101,22 +101,24 @@ def _thread_ends(_name: str) -> None:
 async def to_thread(func: Callable[..., _T], /, *args: Any, **kwargs: Any) -> _T:
     """Call func(*args, **kwargs) in a thread, in a copy of the current context."""
     loop: Any = asyncio.get_running_loop()
-    if isinstance(loop, ExecutorMethods):
-        return await loop._to_thread(func, args, kwargs)
+    if isinstance(loop, BaseLoop):
+        result: _T = await loop._to_thread(func, args, kwargs)
+        return result
     context = contextvars.copy_context()
-    return await loop.run_in_executor(None, functools.partial(context.run, func, *args, **kwargs))
+    result = await loop.run_in_executor(None, functools.partial(context.run, func, *args, **kwargs))
+    return result
 
 
-class ExecutorMethods:
+class ExecutorMethods(BaseLoop):
     """What `ioxide.EventLoop` has for executors, beside `run_in_executor`."""
 
-    def set_default_executor(self: Any, executor: concurrent.futures.Executor) -> None:
+    def set_default_executor(self, executor: concurrent.futures.Executor) -> None:
         """Run what run_in_executor(None, ...) is given in any `concurrent.futures.Executor`."""
         if not isinstance(executor, concurrent.futures.Executor):
             raise TypeError("executor must be ThreadPoolExecutor instance, or another Executor")
         self._default_executor = executor
 
-    async def shutdown_default_executor(self: Any, timeout: float | None = None) -> None:
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Refuse new work for the default executor, and wait until its threads have ended.
 
         After `timeout` seconds a RuntimeWarning is given and the threads are left to themselves;
@@ -141,7 +143,7 @@ class ExecutorMethods:
         else:
             thread.join()
 
-    def _abandon_executor(self: Any) -> None:
+    def _abandon_executor(self) -> None:
         """At the end of the loop: take no more work, without waiting for what runs."""
         self._executor_shutdown_called = True
         executor, self._default_executor = self._default_executor, None

@@ -10,13 +10,13 @@ from typing import Any
 
 from . import _report
 from ._executor import ExecutorMethods
-from ._ioxide import BaseLoop, _set_facade
+from ._ioxide import _set_facade
 
 # anyio and others find a program's root task by this very function among a task's callbacks.
 _stop_when_done: Any = asyncio.base_events._run_until_complete_cb  # type: ignore[attr-defined]
 
 
-class EventLoop(BaseLoop, ExecutorMethods, asyncio.AbstractEventLoop):
+class EventLoop(ExecutorMethods, asyncio.AbstractEventLoop):
     """An event loop, as asyncio's documentation describes it.
 
     `EventLoop(clock="virtual")` has a clock of its own, which starts at zero and jumps to the next

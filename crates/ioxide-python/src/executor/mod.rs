@@ -44,7 +44,10 @@ impl LoopExecutor {
 
 /// Our pool behind an executor, unless a subclass may have changed what `submit` does.
 fn native(executor: &Any) -> PyResult<Option<&ThreadPool>> {
-    if executor.class().is(import!("ioxide._executor", "ThreadPool")?) {
+    if executor
+        .class()
+        .is(import!("ioxide._executor", "ThreadPool")?)
+    {
         return Ok(executor.cast::<ThreadPool>());
     }
     Ok(None)

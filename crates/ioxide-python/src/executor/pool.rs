@@ -211,10 +211,18 @@ pub(crate) fn build() -> PyResult<()> {
                 "Whether nothing is queued and nothing runs."),
         ])
         .getset([
-            crate::getter!(ThreadPool, "_max_workers",
-                |this: &ThreadPool| this.max_workers.get(), "The most threads there can be."),
-            crate::getter!(ThreadPool, "_shutdown",
-                |this: &ThreadPool| this.is_shut_down.get(), "Whether it is shut down."),
+            crate::getter!(
+                ThreadPool,
+                "_max_workers",
+                |this: &ThreadPool| this.max_workers.get(),
+                "The most threads there can be."
+            ),
+            crate::getter!(
+                ThreadPool,
+                "_shutdown",
+                |this: &ThreadPool| this.is_shut_down.get(),
+                "Whether it is shut down."
+            ),
         ])
         .build(&CLASS)?;
     Ok(())
