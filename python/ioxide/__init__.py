@@ -63,7 +63,6 @@ from asyncio import (  # isort: skip
     Queue,
     Semaphore,
     Server,
-    StreamReader,
     StreamReaderProtocol,
     StreamWriter,
     TaskGroup,
@@ -89,6 +88,7 @@ from ._install import install, uninstall
 from ._ioxide import (
     Future,
     Handle,
+    StreamReader,
     Task,
     TimerHandle,
     __version__ as __version__,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from asyncio import StreamReader, StreamReaderProtocol, StreamWriter
+from asyncio import StreamReaderProtocol, StreamWriter
 from collections.abc import Callable
 from typing import Any
+
+from ._ioxide import StreamReader
 
 #: Bytes that a reader takes in before it holds the peer back.
 _DEFAULT_LIMIT = 2**16

@@ -68,5 +68,8 @@ fn a_stream_that_is_read_as_it_comes_does_not_grow_the_memory() {
         }
     }
     let distance = window.window().as_ptr() as isize - highest as isize;
-    assert!(distance.unsigned_abs() < 16_000, "the window wandered {distance} bytes");
+    assert!(
+        distance.unsigned_abs() < 16_000,
+        "the window wandered {distance} bytes"
+    );
 }

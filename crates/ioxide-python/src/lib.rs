@@ -11,6 +11,7 @@ mod kit;
 mod layout;
 mod running;
 mod runtime;
+mod streams;
 mod task;
 
 use kit::value::{self, check};
@@ -25,17 +26,22 @@ fn build_classes() -> PyResult<()> {
     handle::build()?;
     awaitable::ready::build()?;
     awaitable::sleep::build()?;
+    streams::build()?;
     fork::count()?;
     executor::build()?;
     event_loop::build()
 }
 
-fn classes() -> [(&'static CStr, &'static Any); 6] {
-    [
+fn classes() -> Vec<(&'static CStr, &'static Any)> {
+    vec![
         (c"Future", future::Future::class().object()),
         (c"Task", task::Task::class().object()),
         (c"Handle", handle::Handle::class().object()),
         (c"TimerHandle", handle::timer::TimerHandle::class().object()),
+        (
+            c"StreamReader",
+            streams::reader::StreamReader::class().object(),
+        ),
         (c"BaseLoop", runtime::EventLoop::class().object()),
         (
             c"BaseThreadPool",

@@ -72,6 +72,18 @@ pub(crate) struct Kind {
     throw: unsafe fn(&Any, Obj) -> PyResult<Flow>,
 }
 
+impl Kind {
+    /// The same under another name: for one class that serves several functions.
+    pub(crate) const fn named(&self, name: &'static str) -> Kind {
+        Kind {
+            name,
+            start: self.start,
+            resume: self.resume,
+            throw: self.throw,
+        }
+    }
+}
+
 /// A class of native awaitables.
 ///
 /// # Safety

@@ -203,6 +203,7 @@ exceptions! {
     overflow_error = PyExc_OverflowError,
     import_error = PyExc_ImportError,
     buffer_error = PyExc_BufferError,
+    assertion_error = PyExc_AssertionError,
     resource_warning = PyExc_ResourceWarning,
     runtime_warning = PyExc_RuntimeWarning,
     deprecation_warning = PyExc_DeprecationWarning,

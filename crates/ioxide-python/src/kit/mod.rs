@@ -25,6 +25,8 @@
 //! therefore keep their state in `Cell`s and `ObjCell`s, and no borrow of it is alive across such a point.
 
 pub(crate) mod args;
+pub(crate) mod buffer;
+pub(crate) mod bytearray;
 pub(crate) mod call;
 pub(crate) mod class;
 pub(crate) mod context;
@@ -34,6 +36,7 @@ pub(crate) mod names;
 pub(crate) mod obj;
 pub(crate) mod send;
 pub(crate) mod value;
+pub(crate) mod weak;
 
 pub(crate) use args::{Args, Signature};
 pub(crate) use class::{Class, ClassSpec, Head, Native, Visitor};

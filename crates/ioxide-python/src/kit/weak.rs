@@ -1,0 +1,39 @@
+//! Weak references to objects of any class.
+
+use super::{ffi, Any, Obj, PyResult};
+
+/// `weakref.ref(object)`.
+pub(crate) fn reference(object: &Any) -> PyResult<Obj> {
+    // SAFETY: alive; an object that cannot be referenced so is an error.
+    unsafe { Obj::steal_or_raised(ffi::PyWeakref_NewRef(object.raw(), std::ptr::null_mut())) }
+}
+
+/// What a `weakref.ref` refers to, if it still lives.
+#[inline]
+pub(crate) fn target(reference: &Any) -> Option<Obj> {
+    #[cfg(Py_3_13)]
+    {
+        let mut found = std::ptr::null_mut();
+        // SAFETY: alive; 1 says that a new reference was stored, an object that is no reference is -1.
+        unsafe {
+            match ffi::PyWeakref_GetRef(reference.raw(), &mut found) {
+                1 => Some(Obj::steal(found)),
+                0 => None,
+                _ => {
+                    ffi::PyErr_Clear();
+                    None
+                }
+            }
+        }
+    }
+    #[cfg(not(Py_3_13))]
+    // SAFETY: alive; the result is borrowed and owned at once, null with an error for no reference.
+    unsafe {
+        let found = ffi::PyWeakref_GetObject(reference.raw());
+        if found.is_null() {
+            ffi::PyErr_Clear();
+            return None;
+        }
+        Any::from_raw(found).some().map(Any::own)
+    }
+}
