@@ -116,7 +116,7 @@ class ExecutorMethods(BaseLoop):
         """Run what run_in_executor(None, ...) is given in any `concurrent.futures.Executor`."""
         if not isinstance(executor, concurrent.futures.Executor):
             raise TypeError("executor must be ThreadPoolExecutor instance, or another Executor")
-        self._default_executor = executor
+        self._default_executor: Any = executor
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Refuse new work for the default executor, and wait until its threads have ended.

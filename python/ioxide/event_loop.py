@@ -116,10 +116,11 @@ class EventLoop(ExecutorMethods, asyncio.AbstractEventLoop):
     async def shutdown_asyncgens(self) -> None:
         """Close all asynchronous generators that were begun on this loop."""
         self._asyncgens_closed = True
-        closing = list(self._asyncgens)
-        self._asyncgens.clear()
+        # Most loops never saw one, and the set is made at the first.
+        closing = list(self.__dict__.get("_asyncgen_set", ()))
         if not closing:
             return
+        self._asyncgens.clear()
         results = await asyncio.gather(*[g.aclose() for g in closing], return_exceptions=True)
         for result, generator in zip(results, closing, strict=True):
             if isinstance(result, Exception):

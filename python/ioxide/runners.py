@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import asyncio
 import contextvars
 import enum
 import functools
 import inspect
-import signal
 import sys
 import threading
 from asyncio import constants
@@ -19,6 +19,11 @@ from ._policy import new_event_loop_of_policy
 __all__ = ("Runner", "run")
 
 _T = TypeVar("_T")
+
+# The functions in C: those of `signal` make an enum of what they are given, which costs a run of a small
+# coroutine a third of its time. Their handlers are the same objects.
+_SIGINT = int(_signal.SIGINT)
+_default_sigint = _signal.default_int_handler
 
 #: Seconds that close() waits for the threads of the default executor.
 _EXECUTOR_PATIENCE = getattr(constants, "THREAD_JOIN_TIMEOUT", 300)
@@ -72,8 +77,7 @@ class Runner:
         loop = self._loop
         try:
             _cancel_all_tasks(loop)
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(_shutdown_executor(loop))
+            loop.run_until_complete(_wind_up(loop))
         finally:
             if self._set_event_loop:
                 asyncio.set_event_loop(None)
@@ -135,17 +139,17 @@ class Runner:
         handler = functools.partial(self._on_sigint, main_task=task)
         if (
             threading.current_thread() is not threading.main_thread()
-            or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+            or _signal.getsignal(_SIGINT) is not _default_sigint
         ):
             return lambda: None
         try:
-            signal.signal(signal.SIGINT, handler)
+            _signal.signal(_SIGINT, handler)
         except ValueError:  # an embedded interpreter whose main thread gets no signals
             return lambda: None
 
         def restore() -> None:
-            if signal.getsignal(signal.SIGINT) is handler:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+            if _signal.getsignal(_SIGINT) is handler:
+                _signal.signal(_SIGINT, _default_sigint)
 
         return restore
 
@@ -190,11 +194,13 @@ def _as_coroutine(awaitable: Any) -> Any:
     return wrapper()
 
 
-def _shutdown_executor(loop: Any) -> Any:
+async def _wind_up(loop: Any) -> None:
+    await loop.shutdown_asyncgens()
     try:
-        return loop.shutdown_default_executor(_EXECUTOR_PATIENCE)
+        ending = loop.shutdown_default_executor(_EXECUTOR_PATIENCE)
     except TypeError:  # a foreign loop which follows 3.11, without a timeout
-        return loop.shutdown_default_executor()
+        ending = loop.shutdown_default_executor()
+    await ending
 
 
 def _cancel_all_tasks(loop: Any) -> None:
