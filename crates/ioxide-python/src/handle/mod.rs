@@ -236,9 +236,7 @@ impl Handle {
         if let Some(event_loop) = self.event_loop.get() {
             if future::loop_debug(&event_loop)? {
                 // `repr` goes on showing what the handle was for.
-                self.cancelled.set(false);
                 let shown = self.as_any().repr();
-                self.cancelled.set(true);
                 self.shown.set(shown?);
             }
         }

@@ -24,6 +24,8 @@ pub(crate) struct TimerHandle {
     key: Cell<Option<TimerKey>>,
     /// Whether a loop has it in its heap; loops that are not ours keep book here.
     scheduled: Cell<bool>,
+    /// Whether `when` was given as an int, and should come back as one.
+    is_int: Cell<bool>,
 }
 
 static CLASS: Class = Class::new();
@@ -52,6 +54,7 @@ impl Construct for TimerHandle {
             when: Cell::new(0.0),
             key: Cell::new(None),
             scheduled: Cell::new(false),
+            is_int: Cell::new(false),
         }
     }
 
@@ -68,6 +71,7 @@ impl Construct for TimerHandle {
             return Ok(());
         };
         self.when.set(when.to_f64()?);
+        self.is_int.set(when.is_int());
         self.handle.set_up(event_loop, callback, arguments, context)
     }
 }
@@ -100,6 +104,14 @@ impl TimerHandle {
             event_loop.polling.wake();
         }
         Ok(timer)
+    }
+
+    /// Seconds on the loop's clock, as they were given.
+    fn when(&self) -> PyResult<Obj> {
+        if self.is_int.get() {
+            return value::int(self.when.get() as i64);
+        }
+        value::float(self.when.get())
     }
 
     /// The timer is due and has left the heap.
@@ -185,16 +197,9 @@ unsafe extern "C" fn compare(object: Raw, other: Raw, operation: c_int) -> Raw {
 
 unsafe extern "C" fn hash(object: Raw) -> ffi::Py_hash_t {
     // SAFETY: the interpreter passes an instance.
-    let when = unsafe { Any::from_raw(object).cast_unchecked::<TimerHandle>() }
-        .when
-        .get();
-    let hash = when.to_bits() as ffi::Py_hash_t;
-    // -1 would mean an error.
-    if hash == -1 {
-        -2
-    } else {
-        hash
-    }
+    let this = unsafe { Any::from_raw(object).cast_unchecked::<TimerHandle>() };
+    // As `hash(when)`. SAFETY: a live float.
+    value::float(this.when.get()).map_or(-1, |when| unsafe { ffi::PyObject_Hash(when.raw()) })
 }
 
 /// The time at which a call is wanted.
@@ -215,11 +220,11 @@ pub(crate) fn build() -> PyResult<()> {
         .methods([
             crate::method!(noargs TimerHandle, "cancel", TimerHandle::cancel, "Calls the callback off."),
             crate::method!(noargs TimerHandle, "when",
-                |this: &TimerHandle| this.when.get(), "When, in seconds on the loop's clock."),
+                TimerHandle::when, "When, in seconds on the loop's clock."),
         ])
         .getset([
             crate::getter!(TimerHandle, "_when",
-                |this: &TimerHandle| this.when.get(), "When, in seconds on the loop's clock."),
+                TimerHandle::when, "When, in seconds on the loop's clock."),
             crate::getter!(TimerHandle, "_scheduled",
                 |this: &TimerHandle| this.scheduled.get(),
                 TimerHandle::set_scheduled,
