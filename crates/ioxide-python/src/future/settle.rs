@@ -66,10 +66,20 @@ fn instance_of(exception: &Any) -> PyResult<Obj> {
     }
     let message =
         "StopIteration interacts badly with generators and cannot be raised into a Future";
+    if refuses_stop_iteration() {
+        return Err(raise!(err::type_error(), "{message}"));
+    }
     let replacement = err::take(raise!(err::runtime_error(), "{message}"));
     replacement.set_attr(intern!("__cause__"), &made)?;
     replacement.set_attr(intern!("__context__"), &made)?;
     Ok(replacement)
+}
+
+/// Releases before 3.11.8 and 3.12.2 refuse a `StopIteration`, later ones wrap it.
+fn refuses_stop_iteration() -> bool {
+    // SAFETY: a constant of the running interpreter.
+    let version = unsafe { ffi::Py_Version } >> 8;
+    version < 0x030b08 || (0x030c00..0x030c02).contains(&version)
 }
 
 /// Cancels a future whatever it is: false if it was done already.
