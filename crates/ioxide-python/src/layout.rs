@@ -343,6 +343,10 @@ loop, coro = Loop(), coroutine()
     task.set_attr(intern!("_log_destroy_pending"), &value::bool(false))?;
     let cleared = !base.log_destroy_pending();
     coro.method0(intern!("close"))?;
+    #[cfg(Py_3_14)]
+    if known && !crate::running::find_list(base.node.as_ptr().cast()) {
+        return Err(unknown_layout("it is on no list"));
+    }
     if known && flags_known && cleared {
         Ok(())
     } else {

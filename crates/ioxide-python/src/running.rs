@@ -12,39 +12,59 @@ mod slots {
     //! The thread state's slots.
 
     use crate::kit::{err, ffi, value, Any, Obj, PyResult, Raw};
+    use crate::layout::Node;
     use crate::{import, raise};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Words from the start of the thread state to the running loop; the running task follows it, then the
-    /// head of the list of tasks.
+    /// Words from the start of the thread state to the running loop; the running task follows it.
     static LOOP_WORD: AtomicUsize = AtomicUsize::new(0);
+    /// Words from the start of the thread state to the head of the list of tasks.
+    static LIST_WORD: AtomicUsize = AtomicUsize::new(0);
     /// How far the probe looks, in words: within the interpreter's thread state in all known versions.
     const FARTHEST: usize = 400;
 
     #[inline(always)]
     fn word(index: usize) -> *mut Raw {
         // SAFETY: the thread state of this thread, and a word in it that the probe has found.
-        unsafe {
-            ffi::PyThreadState_GetUnchecked()
-                .cast::<Raw>()
-                .add(LOOP_WORD.load(Ordering::Relaxed) + index)
-        }
+        unsafe { ffi::PyThreadState_GetUnchecked().cast::<Raw>().add(index) }
     }
 
     #[inline(always)]
     pub(super) fn running_loop() -> *mut Raw {
-        word(0)
+        word(LOOP_WORD.load(Ordering::Relaxed))
     }
 
     #[inline(always)]
     pub(super) fn running_task() -> *mut Raw {
-        word(1)
+        word(LOOP_WORD.load(Ordering::Relaxed) + 1)
     }
 
     /// The head of this thread's list of tasks.
     #[inline(always)]
-    pub(crate) fn task_list() -> *mut crate::layout::Node {
-        word(2).cast()
+    pub(crate) fn task_list() -> *mut Node {
+        word(LIST_WORD.load(Ordering::Relaxed)).cast()
+    }
+
+    /// Finds the head of the list, which is the node in the thread state, from the node of a C task that this
+    /// thread has just made.
+    pub(crate) fn find_list(task: *mut Node) -> bool {
+        // Tasks of a program that imports ioxide late may be on the list too.
+        const MOST_TASKS: usize = 10_000_000;
+        let state = word(0).cast::<Node>();
+        let mut node = task;
+        for _ in 0..MOST_TASKS {
+            // SAFETY: the list is circular, and nothing runs while walking.
+            node = unsafe { (*node).next };
+            if node.is_null() {
+                return false;
+            }
+            let distance = (node as usize).wrapping_sub(state as usize) / size_of::<Raw>();
+            if distance < FARTHEST {
+                LIST_WORD.store(distance, Ordering::Relaxed);
+                return true;
+            }
+        }
+        false
     }
 
     /// Finds the slots by setting a loop and a task that can be recognised.
@@ -105,7 +125,7 @@ mod slots {
 }
 
 #[cfg(Py_3_14)]
-pub(crate) use slots::{find, task_list};
+pub(crate) use slots::{find, find_list, task_list};
 
 /// The loop that runs in this thread.
 #[cfg(Py_3_14)]

@@ -102,6 +102,15 @@ impl Future {
 
 /// `Future.__init__`; the loop defaults to the current one.
 pub(crate) fn init(future: FutureView<'_>, event_loop: Option<&Any>) -> PyResult<()> {
+    // Before 3.15 a second `__init__` starts the future anew, and CPython's tests of those versions do it.
+    #[cfg(Py_3_15)]
+    if !future.base.event_loop.is_empty() {
+        return Err(raise!(
+            err::runtime_error(),
+            "{} object is already initialized",
+            future.object.type_name()
+        ));
+    }
     let event_loop = match event_loop.and_then(Any::some) {
         Some(event_loop) => event_loop.own(),
         None => current_loop()?,

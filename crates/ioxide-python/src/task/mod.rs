@@ -190,13 +190,21 @@ impl Task {
                 coro.repr_text()
             ));
         }
-        let context = match context {
-            Some(context) => context.own(),
-            None => context::copy_current()?,
-        };
         let name = match name {
             Some(name) => as_name(name)?,
             None => value::int(NEXT_NAME.fetch_add(1, Ordering::Relaxed))?,
+        };
+        let context = match context {
+            Some(context) if context::is_context(context) => context.own(),
+            Some(other) => {
+                self.base.set_log_destroy_pending(false);
+                return Err(raise!(
+                    err::type_error(),
+                    "a contextvars.Context was expected, got {}",
+                    other.repr_text()
+                ));
+            }
+            None => context::copy_current()?,
         };
         self.base.fut_waiter.clear();
         self.base.set_must_cancel(false);

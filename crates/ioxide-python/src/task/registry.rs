@@ -73,7 +73,7 @@ fn unlink(node: *mut Node) {
 mod own {
     //! The list for interpreters that keep tasks in a `WeakSet`, which would cost more than the task.
 
-    use super::{Node, Obj, PyResult, Task};
+    use super::{Node, Obj, PyResult};
     use crate::kit::{names, Native};
     use std::cell::UnsafeCell;
     use std::sync::atomic::{AtomicBool, Ordering};
