@@ -6,6 +6,7 @@
 use super::args::Unpacked;
 use super::value::check;
 use super::{err, ffi, value, Any, Args, Obj, ObjCell, Own, PyResult, Raised, Raw};
+use crate::intern;
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void, CStr};
 use std::mem::{size_of, MaybeUninit};
@@ -243,6 +244,7 @@ pub(crate) struct ClassSpec {
     getset: Vec<ffi::PyGetSetDef>,
     members: Vec<ffi::PyMemberDef>,
     bases: Vec<Obj>,
+    short_name: bool,
 }
 
 impl ClassSpec {
@@ -257,6 +259,7 @@ impl ClassSpec {
             getset: Vec::new(),
             members: Vec::new(),
             bases: Vec::new(),
+            short_name: false,
         }
         .slot(ffi::Py_tp_dealloc, dealloc::<T> as *mut c_void)
         .slot(ffi::Py_tp_traverse, traverse::<T> as *mut c_void)
@@ -291,6 +294,12 @@ impl ClassSpec {
 
     pub(crate) fn getset(mut self, getset: impl IntoIterator<Item = ffi::PyGetSetDef>) -> Self {
         self.getset.extend(getset);
+        self
+    }
+
+    /// Messages of the interpreter name the class without its module, as they name a class of Python code.
+    pub(crate) fn short_name(mut self) -> ClassSpec {
+        self.short_name = true;
         self
     }
 
@@ -377,6 +386,10 @@ impl ClassSpec {
         // SAFETY: the spec is whole and lives through the call; the tables live for ever.
         let made =
             unsafe { Obj::steal_or_raised(ffi::PyType_FromSpecWithBases(&mut spec, bases))? };
+        if self.short_name {
+            let name = made.attr(intern!("__qualname__"))?;
+            made.set_attr(intern!("__name__"), &name)?;
+        }
         place.set(made);
         Ok(place.object())
     }
