@@ -53,15 +53,6 @@ from typing import Any as _Any
 
 # Not native yet: these work on ioxide's loop and tasks as asyncio has them.
 from asyncio import (  # isort: skip
-    Barrier,
-    BoundedSemaphore,
-    Condition,
-    Event,
-    LifoQueue,
-    Lock,
-    PriorityQueue,
-    Queue,
-    Semaphore,
     Server,
     StreamReaderProtocol,
     StreamWriter,
@@ -86,8 +77,17 @@ from . import _install
 from ._executor import to_thread
 from ._install import install, uninstall
 from ._ioxide import (
+    Barrier,
+    BoundedSemaphore,
+    Condition,
+    Event,
     Future,
     Handle,
+    LifoQueue,
+    Lock,
+    PriorityQueue,
+    Queue,
+    Semaphore,
     StreamReader,
     Task,
     TimerHandle,

@@ -12,6 +12,7 @@ mod layout;
 mod running;
 mod runtime;
 mod streams;
+mod sync;
 mod task;
 
 use kit::value::{self, check};
@@ -27,13 +28,14 @@ fn build_classes() -> PyResult<()> {
     awaitable::ready::build()?;
     awaitable::sleep::build()?;
     streams::build()?;
+    sync::build()?;
     fork::count()?;
     executor::build()?;
     event_loop::build()
 }
 
 fn classes() -> Vec<(&'static CStr, &'static Any)> {
-    vec![
+    let mut all = vec![
         (c"Future", future::Future::class().object()),
         (c"Task", task::Task::class().object()),
         (c"Handle", handle::Handle::class().object()),
@@ -47,7 +49,9 @@ fn classes() -> Vec<(&'static CStr, &'static Any)> {
             c"BaseThreadPool",
             executor::pool::ThreadPool::class().object(),
         ),
-    ]
+    ];
+    all.extend(sync::classes());
+    all
 }
 
 fn functions() -> Vec<ffi::PyMethodDef> {

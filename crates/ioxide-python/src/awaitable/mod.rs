@@ -21,6 +21,7 @@
 //! A task of ours on a loop of ours parks directly. Under any other task or loop the awaitable makes a future of
 //! that loop and lets the task wait for that: the same state machine, one more object.
 
+pub(crate) mod inner;
 pub(crate) mod ready;
 pub(crate) mod sleep;
 
@@ -55,6 +56,8 @@ pub(crate) enum Flow {
     Yield,
     /// Wait for this future (or any awaited thing that the task understands), then resume.
     Await(Obj),
+    /// What the awaitable itself awaits has yielded this: it goes to the task as it is, then resume.
+    Pass(Obj),
     /// Over, with this value.
     Return(Obj),
 }
@@ -191,15 +194,22 @@ impl Wait {
         self.state.get()
     }
 
-    /// Parks the task on the awaitable, if it has just yielded itself.
+    /// Parks the task on the awaitable, if it has just yielded itself. One that was woken before the task
+    /// could park goes on in the next turn, as a future that is done does.
     #[inline]
     pub(crate) fn park(&self, task: &Task) -> bool {
-        if self.state.get() != State::Offered {
-            return false;
+        match self.state.get() {
+            State::Offered => {
+                self.waiter.set(task.as_any().own());
+                self.state.set(State::Parked);
+                true
+            }
+            State::Woken => {
+                push_wake(task.own());
+                true
+            }
+            _ => false,
         }
-        self.waiter.set(task.as_any().own());
-        self.state.set(State::Parked);
-        true
     }
 
     /// Whether somebody still waits: not woken and not cancelled.
@@ -234,28 +244,48 @@ impl Wait {
             .map(crate::future::Future::view)
     }
 
+    /// Whether the waiting was fulfilled and the waiter has not gone on yet.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.state.get() == State::Woken
+            || self
+                .stand_in()
+                .is_some_and(|f| f.base.state() == crate::layout::State::Finished)
+    }
+
     /// Fulfils the waiting: the waiter goes on in the next turn. Once only; a waiter that is not waiting any more
     /// is left alone.
     #[inline]
     pub(crate) fn wake(&self) -> PyResult<()> {
-        if !self.is_waiting() {
-            return Ok(());
+        self.wake_if_waiting().map(drop)
+    }
+
+    /// As [`Wait::wake`]; says whether somebody was waiting.
+    #[inline]
+    pub(crate) fn wake_if_waiting(&self) -> PyResult<bool> {
+        match self.state.get() {
+            State::Parked => {}
+            State::Offered => {
+                self.state.set(State::Woken);
+                return Ok(true);
+            }
+            _ => return Ok(false),
         }
-        let Some(waiter) = self.waiter.get() else {
-            return Ok(());
+        if let Some(future) = self.stand_in() {
+            if !future.base.is_pending() {
+                return Ok(false);
+            }
+            let future = future.object.own();
+            return match FutureView::of(&future) {
+                Some(view) => settle::set_result(view, Obj::none()).map(|()| true),
+                None => Ok(false),
+            };
+        }
+        let Some(task) = self.waiter.take().and_then(into_task) else {
+            return Ok(false);
         };
-        if let Some(task) = waiter.exact_or_derived_task() {
-            self.state.set(State::Woken);
-            self.waiter.clear();
-            push_wake(&task);
-            return Ok(());
-        }
-        match FutureView::of(&waiter) {
-            Some(future) => settle::set_result(future, Obj::none()),
-            None => waiter
-                .method(intern!("set_result"), &[&Obj::none()])
-                .map(drop),
-        }
+        self.state.set(State::Woken);
+        push_wake(task);
+        Ok(true)
     }
 
     /// Cancels the waiting on behalf of the parked task; false if it is too late for that.
@@ -263,15 +293,12 @@ impl Wait {
         if self.state.get() != State::Parked || self.stand_in().is_some() {
             return false;
         }
-        let Some(waiter) = self.waiter.take() else {
-            return false;
-        };
-        let Some(task) = waiter.exact_or_derived_task() else {
+        let Some(task) = self.waiter.take().and_then(into_task) else {
             return false;
         };
         self.state.set(State::Cancelled);
         drop(self.message.replace(message));
-        push_wake(&task);
+        push_wake(task);
         true
     }
 
@@ -313,7 +340,7 @@ impl Wait {
             // SAFETY: as above.
             return self.follow(unsafe { (self.kind.resume)(self.as_any()) });
         };
-        if waiter.exact_or_derived_task().is_some() {
+        if waiter.cast::<Task>().is_some() {
             self.waiter.set(waiter);
             return Err(raise!(
                 err::runtime_error(),
@@ -364,6 +391,11 @@ impl Wait {
                 self.state.set(State::Woken);
                 mark_blocking(&future)?;
                 Ok(Sent::Yielded(future))
+            }
+            Ok(Flow::Pass(yielded)) => {
+                self.waiter.clear();
+                self.state.set(State::Woken);
+                Ok(Sent::Yielded(yielded))
             }
             Ok(Flow::Return(value)) => {
                 self.finish();
@@ -443,19 +475,22 @@ impl Wait {
     }
 }
 
-impl Any {
-    #[inline]
-    fn exact_or_derived_task(&self) -> Option<Own<Task>> {
-        self.cast::<Task>().map(Native::own)
-    }
+/// The reference to a parked task, as what it is.
+#[inline]
+fn into_task(waiter: Obj) -> Option<Own<Task>> {
+    // SAFETY: just checked.
+    waiter
+        .cast::<Task>()
+        .is_some()
+        .then(|| unsafe { Own::from_obj(waiter) })
 }
 
 /// Puts the task's wake-up into its loop's ready queue.
 #[inline]
-fn push_wake(task: &Own<Task>) {
+fn push_wake(task: Own<Task>) {
     let event_loop = task.event_loop();
     if let Some(native) = EventLoop::of(&event_loop) {
-        native.push(Work::Wake(task.clone()));
+        native.push(Work::Wake(task));
     }
 }
 

@@ -20,6 +20,14 @@ pub(crate) fn raise(class: &Any, message: &str) -> Raised {
     Raised
 }
 
+/// Raises `class()`.
+#[cold]
+pub(crate) fn raise_bare(class: &Any) -> Raised {
+    // SAFETY: alive.
+    unsafe { ffi::PyErr_SetNone(class.raw()) };
+    Raised
+}
+
 /// Raises an exception that exists already.
 #[cold]
 pub(crate) fn raise_instance(exception: &Any) -> Raised {

@@ -1,0 +1,358 @@
+//! Semaphore and BoundedSemaphore: a counter that tasks wait to be above zero.
+
+use super::bound::{loop_getter, loop_method, LoopBound};
+use super::waiters::{self, WaitList, Wakes};
+use super::{describe, entering, is_plain};
+use crate::awaitable::ready;
+use crate::awaitable::{Awaitable, Flow, Wait};
+use crate::kit::class::{Construct, WeakList};
+use crate::kit::{
+    err, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult, Signature,
+    Visitor,
+};
+use crate::{errors, raise};
+use std::cell::Cell;
+use std::mem::offset_of;
+
+/// `ioxide.Semaphore`.
+#[repr(C)]
+pub(crate) struct Semaphore {
+    head: Head,
+    value: Cell<i64>,
+    waiters: WaitList,
+    bound: LoopBound,
+    dict: ObjCell,
+    weak: WeakList,
+}
+
+static CLASS: Class = Class::new();
+
+// SAFETY: `repr(C)`, begins with `Head`, and the class is built from it below.
+unsafe impl Native for Semaphore {
+    type Extra = ();
+
+    fn class() -> &'static Class {
+        &CLASS
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        self.waiters.traverse(visitor);
+        self.bound.traverse(visitor);
+    }
+
+    fn clear(&self) {
+        self.waiters.clear();
+        self.bound.clear();
+    }
+}
+
+/// The argument of both classes.
+fn initial_value(args: Args<'_>, function: &'static str) -> PyResult<i64> {
+    let [value] = args.bind(&Signature::new(function, ["value"], 0))?;
+    let value = value.map_or(Ok(1), Any::to_i64)?;
+    if value < 0 {
+        return Err(raise!(
+            err::value_error(),
+            "Semaphore initial value must be >= 0"
+        ));
+    }
+    Ok(value)
+}
+
+impl Construct for Semaphore {
+    fn empty() -> Semaphore {
+        Semaphore {
+            head: Head::new(),
+            value: Cell::new(1),
+            waiters: WaitList::new(Wakes::WithTrue),
+            bound: LoopBound::new(),
+            dict: ObjCell::empty(),
+            weak: WeakList::new(),
+        }
+    }
+
+    fn init(&self, args: Args<'_>) -> PyResult<()> {
+        self.value.set(initial_value(args, "Semaphore.__init__")?);
+        self.waiters.clear();
+        Ok(())
+    }
+}
+
+impl Semaphore {
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        is_plain(self.as_any(), &CLASS, &self.dict) || is_plain(self.as_any(), &BOUNDED, &self.dict)
+    }
+
+    /// Whether who comes now has to wait, be it only because others wait already.
+    #[inline]
+    fn locked(&self) -> PyResult<bool> {
+        Ok(self.value.get() == 0 || !self.waiters.all_cancelled()?)
+    }
+
+    #[inline]
+    fn try_acquire(&self) -> PyResult<bool> {
+        let free = !self.locked()?;
+        if free {
+            self.value.set(self.value.get() - 1);
+        }
+        Ok(free)
+    }
+
+    fn release(&self) -> PyResult<()> {
+        if let Some(bounded) = self.as_any().cast::<BoundedSemaphore>() {
+            if self.value.get() >= bounded.most.get() {
+                return Err(raise!(
+                    err::value_error(),
+                    "BoundedSemaphore released too many times"
+                ));
+            }
+        }
+        self.value.set(self.value.get().saturating_add(1));
+        self.wake_next().map(drop)
+    }
+
+    /// Gives one to the first who still waits; it is counted as taken from now on.
+    #[inline]
+    fn wake_next(&self) -> PyResult<bool> {
+        let woken = self.waiters.wake_some(1)? == 1;
+        if woken {
+            self.value.set(self.value.get() - 1);
+        }
+        Ok(woken)
+    }
+
+    /// Gives away what is left: those who came while others were on their way had to stand in line.
+    #[inline]
+    fn wake_as_many_as_allowed(&self) -> PyResult<()> {
+        while self.value.get() > 0 && self.wake_next()? {}
+        Ok(())
+    }
+
+    fn acquire(&self) -> PyResult<Own<Acquire>> {
+        Acquire::new(self, false)
+    }
+
+    /// `__aenter__`: what is free is taken at once, which nobody can tell from taking it when awaited.
+    fn enter(&self) -> PyResult<Obj> {
+        if !self.is_plain() {
+            return entering::enter(self.as_any());
+        }
+        if self.try_acquire()? {
+            return Ok(ready::nothing());
+        }
+        Ok(Acquire::new(self, true)?.into_obj())
+    }
+
+    /// `__aexit__`.
+    fn exit(&self) -> PyResult<Obj> {
+        if !self.is_plain() {
+            return entering::exit(self.as_any());
+        }
+        self.release()?;
+        Ok(ready::nothing())
+    }
+
+    fn repr(&self) -> PyResult<Obj> {
+        let state = if self.locked()? {
+            "locked".to_owned()
+        } else {
+            format!("unlocked, value:{}", self.value.get())
+        };
+        describe(self.as_any(), &state, &self.waiters)
+    }
+
+    fn get_value(&self) -> PyResult<Obj> {
+        value::int(self.value.get())
+    }
+
+    fn set_value(&self, value: Option<&Any>) -> PyResult<()> {
+        let Some(value) = value else {
+            return Err(raise!(err::attribute_error(), "_value"));
+        };
+        self.value.set(value.to_i64()?);
+        Ok(())
+    }
+}
+
+/// `Semaphore.acquire()`.
+#[repr(C)]
+struct Acquire {
+    wait: Wait,
+    semaphore: Own<Semaphore>,
+    /// Whether `async with` awaits this, which wants `None`.
+    entering: bool,
+}
+
+static ACQUIRE: Class = Class::new();
+
+// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
+unsafe impl Native for Acquire {
+    type Extra = ();
+
+    fn class() -> &'static Class {
+        &ACQUIRE
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        self.wait.traverse(visitor);
+        visitor.object(self.semaphore.as_obj());
+    }
+
+    fn clear(&self) {
+        self.wait.clear();
+    }
+
+    fn finalize(&self) {
+        self.wait.warn_if_never_awaited();
+    }
+}
+
+// SAFETY: begins with `Wait`.
+unsafe impl Awaitable for Acquire {
+    const NAME: &'static str = "Semaphore.acquire";
+
+    fn start(&self) -> PyResult<Flow> {
+        let semaphore = &self.semaphore;
+        if semaphore.try_acquire()? {
+            return Ok(self.taken());
+        }
+        semaphore.bound.require(semaphore.as_any())?;
+        semaphore.waiters.push(self.as_any());
+        Ok(Flow::Park)
+    }
+
+    fn resume(&self) -> PyResult<Flow> {
+        self.semaphore.waiters.remove(self.as_any());
+        self.semaphore.wake_as_many_as_allowed()?;
+        Ok(self.taken())
+    }
+
+    fn throw(&self, exception: Obj) -> PyResult<Flow> {
+        let semaphore = &self.semaphore;
+        semaphore.waiters.remove(self.as_any());
+        if self.wait.is_woken() && err::is_a(&exception, errors::cancelled()?) {
+            // What was given to this one goes back.
+            semaphore.value.set(semaphore.value.get().saturating_add(1));
+        }
+        semaphore.wake_as_many_as_allowed()?;
+        Err(err::restore(exception))
+    }
+}
+
+impl Acquire {
+    fn new(semaphore: &Semaphore, entering: bool) -> PyResult<Own<Acquire>> {
+        let body = Acquire {
+            wait: Wait::new(&Acquire::KIND),
+            semaphore: semaphore.own(),
+            entering,
+        };
+        body.make()
+    }
+
+    fn taken(&self) -> Flow {
+        Flow::Return(if self.entering {
+            Obj::none()
+        } else {
+            value::bool(true)
+        })
+    }
+}
+
+/// `ioxide.BoundedSemaphore`.
+#[repr(C)]
+pub(crate) struct BoundedSemaphore {
+    base: Semaphore,
+    /// The initial value, above which no release goes.
+    most: Cell<i64>,
+}
+
+static BOUNDED: Class = Class::new();
+
+// SAFETY: `repr(C)`, begins with the struct of its base, and the class is built from it below.
+unsafe impl Native for BoundedSemaphore {
+    type Extra = ();
+
+    fn class() -> &'static Class {
+        &BOUNDED
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        self.base.traverse(visitor);
+    }
+
+    fn clear(&self) {
+        self.base.clear();
+    }
+}
+
+impl Construct for BoundedSemaphore {
+    fn empty() -> BoundedSemaphore {
+        BoundedSemaphore {
+            base: Semaphore::empty(),
+            most: Cell::new(1),
+        }
+    }
+
+    fn init(&self, args: Args<'_>) -> PyResult<()> {
+        let value = initial_value(args, "BoundedSemaphore.__init__")?;
+        self.base.value.set(value);
+        self.base.waiters.clear();
+        self.most.set(value);
+        Ok(())
+    }
+}
+
+pub(super) fn build() -> PyResult<()> {
+    waiters::spec::<Acquire>(c"ioxide.SemaphoreAcquire").build(&ACQUIRE)?;
+    let semaphore = ClassSpec::new::<Semaphore>(c"ioxide.Semaphore")
+        .doc(c"A counter: acquire() takes one and waits while there is none, release() puts one back.")
+        .short_name()
+        .constructible::<Semaphore>()
+        .dict(offset_of!(Semaphore, dict))
+        .weak(offset_of!(Semaphore, weak))
+        .slot(crate::kit::ffi::Py_tp_repr, crate::unary!(Semaphore, Semaphore::repr))
+        .methods([
+            crate::method!(noargs Semaphore, "locked", Semaphore::locked,
+                "Whether acquire() would have to wait."),
+            crate::method!(noargs Semaphore, "acquire", Semaphore::acquire,
+                "Waits until the counter is above zero, takes one and returns True."),
+            crate::method!(noargs Semaphore, "release", Semaphore::release,
+                "Puts one back and wakes who is next."),
+            crate::method!(noargs Semaphore, "__aenter__", Semaphore::enter, "Acquires."),
+            crate::method!(args Semaphore, "__aexit__",
+                |this: &Semaphore, _: Args<'_>| this.exit(), "Releases."),
+            loop_method!(Semaphore),
+        ])
+        .getset([
+            crate::getter!(
+                Semaphore,
+                "_waiters",
+                // SAFETY: the list is the semaphore's field.
+                |this: &Semaphore| unsafe { this.waiters.view(this.as_any()) },
+                "Those who wait."
+            ),
+            crate::getter!(
+                Semaphore,
+                "_value",
+                Semaphore::get_value,
+                Semaphore::set_value,
+                "The counter."
+            ),
+            loop_getter!(Semaphore),
+        ])
+        .build(&CLASS)?;
+    ClassSpec::new::<BoundedSemaphore>(c"ioxide.BoundedSemaphore")
+        .doc(c"A semaphore that refuses to be released above its initial value.")
+        .base(semaphore)
+        .short_name()
+        .constructible::<BoundedSemaphore>()
+        .getset([crate::getter!(
+            BoundedSemaphore,
+            "_bound_value",
+            |this: &BoundedSemaphore| value::int(this.most.get()),
+            "The initial value."
+        )])
+        .build(&BOUNDED)?;
+    Ok(())
+}
