@@ -143,7 +143,7 @@ class ExecutorMethods(BaseLoop):
         else:
             thread.join()
 
-    def _abandon_executor(self) -> None:
+    def _abandon_executor(self: Any) -> None:
         """At the end of the loop: take no more work, without waiting for what runs."""
         self._executor_shutdown_called = True
         executor, self._default_executor = self._default_executor, None

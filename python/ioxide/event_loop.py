@@ -11,12 +11,14 @@ from typing import Any
 from . import _report
 from ._executor import ExecutorMethods
 from ._ioxide import _set_facade
+from ._resolver import ResolverMethods
+from ._signals import SignalMethods
 
 # anyio and others find a program's root task by this very function among a task's callbacks.
 _stop_when_done: Any = asyncio.base_events._run_until_complete_cb  # type: ignore[attr-defined]
 
 
-class EventLoop(ExecutorMethods, asyncio.AbstractEventLoop):
+class EventLoop(ExecutorMethods, ResolverMethods, SignalMethods, asyncio.AbstractEventLoop):
     """An event loop, as asyncio's documentation describes it.
 
     `EventLoop(clock="virtual")` has a clock of its own, which starts at zero and jumps to the next
@@ -65,6 +67,8 @@ class EventLoop(ExecutorMethods, asyncio.AbstractEventLoop):
 
         Raises RuntimeError if the loop runs.
         """
+        if not self.is_running():
+            self._restore_signals()
         self._close()
         self._abandon_executor()
 

@@ -81,6 +81,18 @@ impl EventLoop {
         Ok(handle)
     }
 
+    fn add_ready_handle(&self, handle: &Any) -> PyResult<()> {
+        let Some(handle) = handle.cast::<Handle>() else {
+            return Err(raise!(
+                err::type_error(),
+                "a Handle is required, not {}",
+                handle.type_name()
+            ));
+        };
+        self.push(Work::Handle(handle.own()));
+        Ok(())
+    }
+
     #[inline]
     fn schedule(&self, function: &'static str, args: Args<'_>) -> PyResult<Own<Handle>> {
         self.refuse_if_closed()?;
@@ -294,6 +306,8 @@ pub(crate) fn build() -> PyResult<()> {
                 "Calls callback(*args) in the next turn. Not thread-safe."),
             crate::method!(args EventLoop, "call_soon_threadsafe", EventLoop::call_soon_threadsafe,
                 "As call_soon, from any thread."),
+            crate::method!(onearg EventLoop, "_add_callback_signalsafe",
+                EventLoop::add_ready_handle, "Makes a Handle ready."),
             crate::method!(args EventLoop, "call_later", EventLoop::call_later,
                 "Calls callback(*args) after delay seconds."),
             crate::method!(args EventLoop, "call_at", EventLoop::call_at,

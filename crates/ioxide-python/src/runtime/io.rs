@@ -167,6 +167,27 @@ impl EventLoop {
         }
     }
 
+    /// In a forked child: opens a driver of its own, since what it does to the parent's it does to the parent,
+    /// and tells it what is watched.
+    pub(crate) fn renew_after_fork(&self) -> io::Result<()> {
+        if !self.polling.is_inherited() {
+            return Ok(());
+        }
+        self.polling.open()?;
+        for fd in 0..self.descriptors.table().len() {
+            let fd = fd as RawFd;
+            let Some(entry) = self.descriptors.entry(fd) else {
+                continue;
+            };
+            let interest = std::mem::replace(&mut entry.registered, Interest::NONE);
+            if !interest.is_none() {
+                // Whatever the child has closed by now is watched no more.
+                let _ = self.kernel_register(fd, interest);
+            }
+        }
+        Ok(())
+    }
+
     fn register(&self, fd: RawFd, interest: Interest) -> PyResult<()> {
         self.refuse_if_closed()?;
         self.kernel_register(fd, interest)
@@ -175,6 +196,7 @@ impl EventLoop {
 
     /// Brings the kernel's registration in line with the interest.
     fn kernel_register(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
+        self.renew_after_fork()?;
         let (Some(backend), Some(entry)) = (self.polling.backend(), self.descriptors.entry(fd))
         else {
             return Ok(());

@@ -1,6 +1,7 @@
 //! One turn of the loop: wait, events, timers, batch. Work runs nowhere else.
 
 use super::EventLoop;
+use crate::fork;
 use crate::kit::{err, ffi, gil, PyResult, Raised};
 use ioxide_core::driver::epoll::Epoll;
 use ioxide_core::driver::waker::Waker;
@@ -34,6 +35,8 @@ pub(crate) struct Polling {
 pub(crate) struct Backend {
     pub(crate) driver: Epoll,
     waker: Arc<Waker>,
+    /// In which process it was opened.
+    generation: u32,
 }
 
 impl Polling {
@@ -53,6 +56,7 @@ impl Polling {
         let backend = Backend {
             driver: Epoll::new()?,
             waker: Arc::new(Waker::new()?),
+            generation: fork::generation(),
         };
         backend
             .driver
@@ -72,6 +76,13 @@ impl Polling {
     pub(crate) fn backend(&self) -> Option<&Backend> {
         // SAFETY: replaced only by `open` and `close`, when nobody borrows it.
         unsafe { (*self.driver.get()).as_deref() }
+    }
+
+    /// Whether this process is a fork of the one that opened the descriptors: they are the parent's.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.backend()
+            .is_some_and(|backend| backend.generation != fork::generation())
     }
 
     #[inline(always)]
@@ -130,6 +141,8 @@ impl EventLoop {
     /// Asks the kernel, waiting if nothing is ready.
     fn poll(&self) -> PyResult<()> {
         check_signals()?;
+        self.renew_after_fork()
+            .map_err(|error| err::raise_os(&error))?;
         let timeout = self.timeout();
         self.wait(timeout)?;
         self.polling.has_polled(self.clock.now());
