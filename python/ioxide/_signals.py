@@ -20,11 +20,13 @@ import termios
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from ._ioxide import BaseLoop, Handle
 
 logger = logging.getLogger("asyncio")
+
+_Ts = TypeVarTuple("_Ts")
 
 _PIPE_BYTES = 65536
 
@@ -83,7 +85,7 @@ class SignalMethods(BaseLoop):
     def _signal_handlers(self) -> dict[int, Any]:
         return self._signals.handlers if self._signals is not None else {}
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
         """Call callback(*args) on the loop whenever the signal comes.
 
         ValueError for what is no signal; RuntimeError in any thread but the main one, and for

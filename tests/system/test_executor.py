@@ -46,6 +46,7 @@ def test_thread_locals_last_from_job_to_job():
 
     async def main():
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(type(await first_executor(loop))(1))
         assert [await loop.run_in_executor(None, count) for _ in range(3)] == [1, 2, 3]
 
     run(main())
