@@ -116,7 +116,21 @@ fn functions() -> Vec<ffi::PyMethodDef> {
     ]
 }
 
+/// Classes and interned names are made once and kept for the life of the process, for one interpreter.
+fn refuse_subinterpreters() -> PyResult<()> {
+    // SAFETY: the lock is held, so that there is a current interpreter.
+    let id = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+    if id == 0 {
+        return Ok(());
+    }
+    Err(raise!(
+        kit::err::import_error(),
+        "ioxide works in the main interpreter only, not in subinterpreters"
+    ))
+}
+
 fn fill(module: &Any) -> PyResult<()> {
+    refuse_subinterpreters()?;
     build_classes()?;
     for (name, class) in classes() {
         // SAFETY: the module and the class are alive, the name is a C string.
