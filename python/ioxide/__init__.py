@@ -53,7 +53,6 @@ from typing import Any as _Any
 
 # Not native yet: these work on ioxide's loop and tasks as asyncio has them.
 from asyncio import (  # isort: skip
-    Server,
     StreamReaderProtocol,
     StreamWriter,
     TaskGroup,
@@ -112,6 +111,7 @@ from .graph import (
     print_call_graph,
 )
 from .runners import Runner, run
+from .server import Server
 
 #: The one loop there is; the name is from the days when there was another for processes.
 SelectorEventLoop = EventLoop

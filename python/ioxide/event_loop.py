@@ -13,12 +13,21 @@ from ._executor import ExecutorMethods
 from ._ioxide import _set_facade
 from ._resolver import ResolverMethods
 from ._signals import SignalMethods
+from .connect import ConnectMethods
+from .listen import ListenMethods
 
 # anyio and others find a program's root task by this very function among a task's callbacks.
 _stop_when_done: Any = asyncio.base_events._run_until_complete_cb  # type: ignore[attr-defined]
 
 
-class EventLoop(ExecutorMethods, ResolverMethods, SignalMethods, asyncio.AbstractEventLoop):
+class EventLoop(
+    ExecutorMethods,
+    ResolverMethods,
+    SignalMethods,
+    ConnectMethods,
+    ListenMethods,
+    asyncio.AbstractEventLoop,
+):
     """An event loop, as asyncio's documentation describes it.
 
     `EventLoop(clock="virtual")` has a clock of its own, which starts at zero and jumps to the next

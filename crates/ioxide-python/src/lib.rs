@@ -14,6 +14,7 @@ mod runtime;
 mod streams;
 mod sync;
 mod task;
+mod transport;
 
 use kit::value::{self, check};
 use kit::{ffi, Any, Native, PyResult, Raw};
@@ -31,6 +32,7 @@ fn build_classes() -> PyResult<()> {
     sync::build()?;
     fork::count()?;
     executor::build()?;
+    transport::build()?;
     event_loop::build()
 }
 
@@ -51,13 +53,14 @@ fn classes() -> Vec<(&'static CStr, &'static Any)> {
         ),
     ];
     all.extend(sync::classes());
+    all.extend(transport::classes());
     all
 }
 
 fn functions() -> Vec<ffi::PyMethodDef> {
     use kit::Args;
     use task::registry;
-    vec![
+    let mut all = vec![
         function!(
             "sleep",
             awaitable::sleep::sleep,
@@ -113,7 +116,9 @@ fn functions() -> Vec<ffi::PyMethodDef> {
             event_loop::set_facade,
             "Names the class of the loops."
         ),
-    ]
+    ];
+    all.extend(transport::functions());
+    all
 }
 
 /// Classes and interned names are made once and kept for the life of the process, for one interpreter.

@@ -61,6 +61,17 @@ impl<B: AsRef<[u8]>> Outgoing<B> {
         None
     }
 
+    /// Adds `count` bytes to the last buffer, which `grow` does; `false`, with nothing done, if it
+    /// refuses or there is no buffer.
+    #[inline]
+    pub fn grow_last(&mut self, count: usize, grow: impl FnOnce(&mut B) -> bool) -> bool {
+        let grown = self.queue.back_mut().is_some_and(grow);
+        if grown {
+            self.len += count;
+        }
+        grown
+    }
+
     /// As [`push`](Self::push), for a buffer whose first `written` bytes have gone out already.
     /// The queue must be empty.
     #[inline]

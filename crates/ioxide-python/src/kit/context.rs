@@ -9,6 +9,12 @@ pub(crate) fn copy_current() -> PyResult<Obj> {
     unsafe { Obj::steal_or_raised(ffi::PyContext_CopyCurrent()) }
 }
 
+/// A copy of this context.
+pub(crate) fn copy(context: &Any) -> PyResult<Obj> {
+    // SAFETY: a context (anything else is an error); a new reference or null.
+    unsafe { Obj::steal_or_raised(ffi::PyContext_Copy(context.raw())) }
+}
+
 /// Whether the object is a `contextvars.Context`.
 pub(crate) fn is_context(object: &Any) -> bool {
     // SAFETY: alive.

@@ -5,12 +5,13 @@ use super::work::Work;
 use super::EventLoop;
 use crate::handle::Handle;
 use crate::intern;
-use crate::kit::{err, value, Any, Obj, Own, PyResult, Visitor};
+use crate::kit::{err, Any, Native, Obj, Own, PyResult, Visitor};
 use crate::raise;
 use ioxide_core::driver::{Driver, Event, Interest};
 use std::cell::UnsafeCell;
 use std::io;
 use std::os::fd::RawFd;
+use std::ptr::NonNull;
 
 /// One who waits for a descriptor.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ struct Entry {
     registered: Interest,
     reader: Option<Watcher>,
     writer: Option<Watcher>,
+    /// The transport that the descriptor belongs to. Borrowed: it leaves before it dies.
+    owner: Option<NonNull<Target>>,
 }
 
 /// Which side of a descriptor.
@@ -57,6 +60,16 @@ impl Descriptors {
 
     fn entry(&self, fd: RawFd) -> Option<&mut Entry> {
         self.table().get_mut(usize::try_from(fd).ok()?)
+    }
+
+    /// Sees to it that there is an entry for the descriptor; gives back its index.
+    fn make_room(&self, fd: RawFd) -> PyResult<usize> {
+        let index = usize::try_from(fd)
+            .map_err(|_| raise!(err::value_error(), "Invalid file descriptor: {fd}"))?;
+        if self.table().len() <= index {
+            self.table().resize_with(index + 1, Entry::default);
+        }
+        Ok(index)
     }
 
     pub(crate) fn traverse(&self, visitor: &mut Visitor) {
@@ -116,13 +129,7 @@ impl EventLoop {
         side: Side,
         watcher: Watcher,
     ) -> PyResult<Option<Watcher>> {
-        let index = usize::try_from(fd)
-            .map_err(|_| raise!(err::value_error(), "Invalid file descriptor: {fd}"))?;
-        if self.descriptors.table().len() <= index {
-            self.descriptors
-                .table()
-                .resize_with(index + 1, Entry::default);
-        }
+        let index = self.descriptors.make_room(fd)?;
         let entry = &mut self.descriptors.table()[index];
         let mut interest = entry.registered;
         match side {
@@ -155,6 +162,42 @@ impl EventLoop {
         // The descriptor may have been closed already, which ends its registration.
         let _ = self.kernel_register(fd, interest);
         Some(removed)
+    }
+
+    /// As [`EventLoop::unwatch`], but only for `target`: the number may be another's by now.
+    pub(crate) fn unwatch_own(&self, fd: RawFd, side: Side, target: &Any) {
+        match self.watcher(fd, side) {
+            Some(Watcher::Native(watcher)) if watcher.as_obj().is(target) => {
+                drop(self.unwatch(fd, side));
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes that the descriptor belongs to a transport, which must [`EventLoop::release`] it before it dies.
+    /// What watched the number before is stale.
+    pub(crate) fn claim(&self, fd: RawFd, owner: &Target) -> PyResult<()> {
+        drop(self.unwatch(fd, Side::Read));
+        drop(self.unwatch(fd, Side::Write));
+        let index = self.descriptors.make_room(fd)?;
+        self.descriptors.table()[index].owner = Some(NonNull::from(owner));
+        Ok(())
+    }
+
+    /// Ends [`EventLoop::claim`].
+    pub(crate) fn release(&self, fd: RawFd, owner: &Target) {
+        if let Some(entry) = self.descriptors.entry(fd) {
+            if entry.owner == Some(NonNull::from(owner)) {
+                entry.owner = None;
+            }
+        }
+    }
+
+    /// The transport that the descriptor belongs to.
+    fn owner(&self, fd: RawFd) -> Option<Obj> {
+        let owner = self.descriptors.entry(fd)?.owner?;
+        // SAFETY: a transport gives its claim up before it dies.
+        Some(unsafe { owner.as_ref() }.as_any().own())
     }
 
     /// Who watches this side of the descriptor.
@@ -305,18 +348,17 @@ pub(crate) fn remove_callback(event_loop: &EventLoop, side: Side, object: &Any) 
     cancel(event_loop.unwatch(fd, side))
 }
 
-/// Callbacks on a transport's descriptor would steal its bytes.
+/// Callbacks on a transport's descriptor would steal its bytes: an error, unless it is closing.
 pub(crate) fn refuse_transport(event_loop: &EventLoop, fd: RawFd) -> PyResult<()> {
-    for side in [Side::Read, Side::Write] {
-        if let Some(Watcher::Native(target)) = event_loop.watcher(fd, side) {
-            let fd = value::int(fd.into())?;
-            return Err(raise!(
-                err::runtime_error(),
-                "File descriptor {} is used by transport {}",
-                fd.repr_text(),
-                target.as_obj().repr_text()
-            ));
-        }
+    let Some(owner) = event_loop.owner(fd) else {
+        return Ok(());
+    };
+    if owner.method0(intern!("is_closing"))?.truthy()? {
+        return Ok(());
     }
-    Ok(())
+    Err(raise!(
+        err::runtime_error(),
+        "File descriptor {fd} is used by transport {}",
+        owner.repr_text()
+    ))
 }

@@ -19,6 +19,7 @@ pub(crate) mod work;
 use crate::executor::LoopExecutor;
 use crate::kit::{err, Any, Class, Head, Native, Obj, ObjCell, PyResult, Visitor};
 use crate::raise;
+use crate::transport::hub::Hub;
 use clock::LoopClock;
 use io::Descriptors;
 use std::cell::Cell;
@@ -36,6 +37,8 @@ pub(crate) struct EventLoop {
     pub(crate) clock: LoopClock,
     pub(crate) polling: Polling,
     pub(crate) descriptors: Descriptors,
+    /// What the loop's transports share.
+    pub(crate) hub: Hub,
     pub(crate) stopping: Cell<bool>,
     closed: Cell<bool>,
     debug: Cell<bool>,
@@ -69,6 +72,7 @@ unsafe impl Native for EventLoop {
         self.timers.traverse(visitor);
         self.descriptors.traverse(visitor);
         self.executor.traverse(visitor);
+        self.hub.traverse(visitor);
         for cell in [&self.exception_handler, &self.task_factory, &self.asyncgens] {
             visitor.cell(cell);
         }
@@ -79,6 +83,7 @@ unsafe impl Native for EventLoop {
         self.timers.clear();
         self.descriptors.clear();
         self.executor.clear();
+        self.hub.clear();
         for cell in [&self.exception_handler, &self.task_factory, &self.asyncgens] {
             cell.clear();
         }
@@ -98,6 +103,7 @@ impl EventLoop {
             clock: LoopClock::monotonic(),
             polling: Polling::new(),
             descriptors: Descriptors::new(),
+            hub: Hub::new(),
             stopping: Cell::new(false),
             closed: Cell::new(false),
             debug: Cell::new(false),

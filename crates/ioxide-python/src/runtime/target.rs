@@ -1,6 +1,6 @@
 //! Native objects that are told things: that a future is done, a timer is due, a descriptor is ready.
 
-use crate::kit::{Any, Class, Head, Native, Obj, Own, PyResult};
+use crate::kit::{Any, Class, Head, Native, Obj, ObjCell, Own, PyResult};
 
 /// What a kind of target does when it is told; the default is nothing.
 pub(crate) struct TargetKind {
@@ -18,6 +18,8 @@ pub(crate) struct TargetKind {
 #[repr(C)]
 pub(crate) struct Target {
     head: Head,
+    /// Where asyncio's transport classes, from which ours derive, have their one slot. Unused elsewhere.
+    pub(crate) slot: ObjCell,
     kind: &'static TargetKind,
 }
 
@@ -91,6 +93,7 @@ impl Target {
     pub(crate) const fn new(kind: &'static TargetKind) -> Target {
         Target {
             head: Head::new(),
+            slot: ObjCell::empty(),
             kind,
         }
     }

@@ -3,6 +3,7 @@
 use super::EventLoop;
 use crate::fork;
 use crate::kit::{err, ffi, gil, PyResult, Raised};
+use crate::transport::hub;
 use ioxide_core::driver::epoll::Epoll;
 use ioxide_core::driver::waker::Waker;
 use ioxide_core::driver::{Driver, Events, Interest, RESERVED_TOKEN};
@@ -135,7 +136,9 @@ impl EventLoop {
             self.poll()?;
         }
         self.expire();
-        self.run_batch()
+        self.hub.begin_batch();
+        let result = self.run_batch();
+        hub::end_batch(self, result)
     }
 
     /// Asks the kernel, waiting if nothing is ready.

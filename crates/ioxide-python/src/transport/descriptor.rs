@@ -1,0 +1,141 @@
+//! A descriptor and who closes it.
+
+use crate::kit::{ffi, Any, Obj, ObjCell, PyResult, Visitor};
+use crate::runtime::io::descriptor;
+use crate::{import, intern};
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+/// A descriptor that belongs to one transport.
+///
+/// It is closed by the transport itself until there is a Python object for it (a socket, a pipe); then by that
+/// object.
+pub(crate) struct Descriptor {
+    /// The number; -1 once it is closed.
+    fd: Cell<RawFd>,
+    /// The Python object that owns the descriptor, if there is one.
+    object: ObjCell,
+    /// Where that object keeps its number, if that is known: anything else there than `fd` says that the
+    /// program has closed or detached it.
+    place: Cell<*const c_int>,
+}
+
+impl Descriptor {
+    /// Of a descriptor that no Python object knows.
+    pub(crate) fn owned(fd: OwnedFd) -> Descriptor {
+        Descriptor {
+            fd: Cell::new(fd.into_raw_fd()),
+            object: ObjCell::empty(),
+            place: Cell::new(std::ptr::null()),
+        }
+    }
+
+    /// Of a socket or pipe object, which will be closed with the transport.
+    pub(crate) fn adopted(object: &Any) -> PyResult<Descriptor> {
+        let fd = descriptor(object)?;
+        Ok(Descriptor {
+            fd: Cell::new(fd),
+            object: ObjCell::new(object.own()),
+            place: Cell::new(place_of_number(object, fd)?),
+        })
+    }
+
+    /// The number that is watched: the one that the descriptor has or had, -1 once it is closed.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> RawFd {
+        self.fd.get()
+    }
+
+    /// The number to read from and write to. `EBADF` if the program has closed the object.
+    #[inline(always)]
+    pub(crate) fn usable(&self) -> io::Result<RawFd> {
+        let (fd, place) = (self.fd.get(), self.place.get());
+        // SAFETY: the place is within the object, which is kept alive as long as the place is not null.
+        if fd < 0 || !place.is_null() && unsafe { place.read() } != fd {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        Ok(fd)
+    }
+
+    /// The Python object, if there is one.
+    pub(crate) fn object(&self) -> Option<Obj> {
+        self.object.get()
+    }
+
+    /// The socket object, which is made if need be and owns the descriptor from then on. Nothing once the
+    /// descriptor is closed.
+    pub(crate) fn socket(&self) -> PyResult<Option<Obj>> {
+        if let Some(object) = self.object.get() {
+            return Ok(Some(object));
+        }
+        let fd = self.fd.get();
+        if fd < 0 {
+            return Ok(None);
+        }
+        let number = crate::kit::value::int(fd.into())?;
+        let class = import!("socket", "socket")?;
+        let socket = class.call_with(&[], &[(intern!("fileno"), &number)])?;
+        self.object.set(socket.clone());
+        self.place.set(place_of_number(&socket, fd)?);
+        socket.method(intern!("setblocking"), &[&crate::kit::value::bool(false)])?;
+        Ok(Some(socket))
+    }
+
+    /// Closes the descriptor, once. The object, closed, stays for those who look.
+    pub(crate) fn close(&self) -> PyResult<()> {
+        let fd = self.fd.replace(-1);
+        if fd < 0 {
+            return Ok(());
+        }
+        match self.object.get() {
+            Some(object) => object.method0(intern!("close")).map(drop),
+            None => {
+                // SAFETY: without an object the descriptor is ours alone, and it was open until now.
+                drop(unsafe { OwnedFd::from_raw_fd(fd) });
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the object up; it closes the descriptor if nobody has.
+    pub(crate) fn clear(&self) {
+        if let Some(object) = self.object.take() {
+            self.fd.set(-1);
+            self.place.set(std::ptr::null());
+            drop(object);
+        }
+    }
+
+    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
+        visitor.cell(&self.object);
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        let fd = self.fd.replace(-1);
+        if fd >= 0 && self.object.is_empty() {
+            // SAFETY: as in `close`.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+}
+
+/// Where a socket object keeps its number, right behind its head; null for anything that does not.
+fn place_of_number(object: &Any, fd: RawFd) -> PyResult<*const c_int> {
+    if !object.is_instance(import!("_socket", "socket")?)? {
+        return Ok(std::ptr::null());
+    }
+    // SAFETY: the body of a socket object begins with integers.
+    unsafe {
+        let place = object.raw().cast::<u8>().add(size_of::<ffi::PyObject>());
+        let place = place.cast::<c_int>().cast_const();
+        Ok(if place.read() == fd {
+            place
+        } else {
+            std::ptr::null()
+        })
+    }
+}

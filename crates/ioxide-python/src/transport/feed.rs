@@ -1,0 +1,25 @@
+//! How a protocol takes bytes: by which calls, found out once when it is set.
+
+use crate::import;
+use crate::kit::{Any, PyResult};
+
+/// The way in which bytes reach a protocol.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Feed {
+    /// `data_received(bytes)`.
+    Data,
+    /// `get_buffer(hint)` and `buffer_updated(count)`.
+    Buffered,
+}
+
+impl Feed {
+    /// How this protocol takes its bytes.
+    pub(crate) fn of(protocol: &Any) -> PyResult<Feed> {
+        let buffered = import!("asyncio.protocols", "BufferedProtocol")?;
+        Ok(if protocol.is_instance(buffered)? {
+            Feed::Buffered
+        } else {
+            Feed::Data
+        })
+    }
+}

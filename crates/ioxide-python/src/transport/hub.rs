@@ -1,0 +1,149 @@
+//! What the transports of one loop share: the read buffer, and the list of those that have bytes for the end of
+//! the turn.
+
+use super::channel::Channel;
+use crate::kit::{err, Native, Obj, PyResult, Visitor};
+use crate::runtime::EventLoop;
+use std::cell::{Cell, UnsafeCell};
+use std::mem::MaybeUninit;
+
+/// How much one read can take, in bytes. Only as much of it is touched as is received.
+const READ_BUFFER: usize = 256 * 1024;
+/// How many spare write buffers are kept, …
+const SPARES: usize = 32;
+/// … and up to which size, in bytes.
+const SPARE_SIZE: usize = 64 * 1024;
+/// The size of a new write buffer, in bytes.
+const NEW_SIZE: usize = 2048;
+
+/// One in each loop.
+pub(crate) struct Hub {
+    buffer: UnsafeCell<Vec<MaybeUninit<u8>>>,
+    spares: UnsafeCell<Vec<Vec<u8>>>,
+    /// Transports with bytes for the end of the turn. Empty between turns.
+    flushing: UnsafeCell<Vec<Obj>>,
+    /// Counts turns, and wraps around.
+    turn: Cell<u32>,
+    in_batch: Cell<bool>,
+}
+
+impl Hub {
+    pub(crate) const fn new() -> Hub {
+        Hub {
+            buffer: UnsafeCell::new(Vec::new()),
+            spares: UnsafeCell::new(Vec::new()),
+            flushing: UnsafeCell::new(Vec::new()),
+            turn: Cell::new(0),
+            in_batch: Cell::new(false),
+        }
+    }
+
+    /// The buffer to read into. What is read must be taken out of it before Python code runs, which may come
+    /// back here.
+    #[allow(clippy::mut_from_ref, reason = "see the caller's promise")]
+    #[inline]
+    pub(crate) fn buffer(&self) -> &mut [MaybeUninit<u8>] {
+        // SAFETY: the interpreter lock is held, and by the caller's promise there is no other borrow.
+        let buffer = unsafe { &mut *self.buffer.get() };
+        if buffer.is_empty() {
+            buffer.resize(READ_BUFFER, MaybeUninit::uninit());
+        }
+        buffer
+    }
+
+    /// An empty buffer for bytes that are to be written.
+    pub(crate) fn spare(&self) -> Vec<u8> {
+        // SAFETY: the borrow ends before anything else can run.
+        let spare = unsafe { (*self.spares.get()).pop() };
+        spare.unwrap_or_else(|| Vec::with_capacity(NEW_SIZE))
+    }
+
+    /// Takes a buffer back.
+    pub(crate) fn recycle(&self, mut buffer: Vec<u8>) {
+        // SAFETY: the borrow ends before anything else can run.
+        let spares = unsafe { &mut *self.spares.get() };
+        if spares.len() < SPARES && buffer.capacity() <= SPARE_SIZE {
+            buffer.clear();
+            spares.push(buffer);
+        }
+    }
+
+    /// Which turn it is, while work runs; nothing between turns, when nobody would flush.
+    #[inline]
+    pub(crate) fn turn(&self) -> Option<u32> {
+        self.in_batch.get().then(|| self.turn.get())
+    }
+
+    /// Has the transport flushed at the end of this turn.
+    pub(crate) fn flush_later(&self, transport: &Channel) {
+        // SAFETY: the borrow ends before anything else can run.
+        unsafe { (*self.flushing.get()).push(transport.as_any().own()) }
+    }
+
+    #[inline]
+    pub(crate) fn begin_batch(&self) {
+        self.in_batch.set(true);
+    }
+
+    /// Ends the turn: what was held back goes out.
+    #[inline]
+    pub(crate) fn end_batch(&self) -> PyResult<()> {
+        self.in_batch.set(false);
+        self.turn.set(self.turn.get().wrapping_add(1));
+        // SAFETY: the borrow ends with the expression.
+        if unsafe { (*self.flushing.get()).is_empty() } {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    fn flush(&self) -> PyResult<()> {
+        // SAFETY: the list is taken, so that flushing may add to a new one.
+        let mut list = unsafe { std::mem::take(&mut *self.flushing.get()) };
+        let mut result = Ok(());
+        for transport in list.drain(..) {
+            // SAFETY: only channels are put into the list.
+            let channel = unsafe { transport.cast_unchecked::<Channel>() };
+            let flushed = err::preserved(|| channel.flush_held_back().map_err(err::take));
+            if let (Err(exception), Ok(())) = (flushed, &result) {
+                result = Err(err::restore(exception));
+            }
+        }
+        // SAFETY: as above; the allocation is kept unless somebody was added meanwhile.
+        unsafe {
+            if (*self.flushing.get()).is_empty() {
+                *self.flushing.get() = list;
+            }
+        }
+        result
+    }
+
+    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
+        // SAFETY: visiting changes nothing.
+        for transport in unsafe { (*self.flushing.get()).iter() } {
+            visitor.object(transport);
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        // SAFETY: the borrow ends before anything is dropped.
+        let dropped = unsafe { std::mem::take(&mut *self.flushing.get()) };
+        drop(dropped);
+    }
+}
+
+/// Ends a batch that has this result.
+#[inline]
+pub(crate) fn end_batch(event_loop: &EventLoop, result: PyResult<()>) -> PyResult<()> {
+    match result {
+        Ok(()) => event_loop.hub.end_batch(),
+        Err(raised) => {
+            let exception = err::take(raised);
+            // What leaves the loop goes before what flushing has to say.
+            if let Err(lost) = event_loop.hub.end_batch() {
+                err::unraisable(lost, event_loop.as_any());
+            }
+            Err(err::restore(exception))
+        }
+    }
+}

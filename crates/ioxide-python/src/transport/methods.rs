@@ -1,0 +1,249 @@
+//! What Python code sees of transports: the tables of methods and properties.
+
+use super::base::Base;
+use super::channel::Channel;
+use super::{closing, server};
+use crate::import;
+use crate::kit::{ffi, value, Any, Args, Obj, PyResult, Signature};
+
+/// Of every transport.
+pub(super) fn shared() -> Vec<ffi::PyMethodDef> {
+    vec![
+        crate::method!(args Base, "get_extra_info", get_extra_info,
+            "What is known of the transport under this name, or the default."),
+        crate::method!(noargs Base, "is_closing", |this: &Base| this.closing.get(),
+            "Whether the transport is closing or closed."),
+        crate::method!(noargs Base, "get_protocol", |this: &Base| this.protocol.get_or_none(),
+            "The protocol."),
+        crate::method!(noargs Base, "close", closing::close,
+            "Closes the transport when what waits has been written."),
+        crate::method!(noargs Base, "abort", closing::abort,
+            "Closes the transport at once; what waits is lost."),
+        crate::method!(onearg Base, "_force_close",
+            |this: &Base, exception: &Any| closing::force(this, exception.some().map(Any::own)),
+            "Closes the transport at once, for this reason."),
+        crate::method!(args Base, "_fatal_error", fatal_error,
+            "Tells of the exception and closes the transport."),
+    ]
+}
+
+/// Of every transport that reads.
+pub(super) fn reading() -> Vec<ffi::PyMethodDef> {
+    vec![
+        crate::method!(noargs Base, "is_reading", Base::is_reading,
+            "Whether what arrives is delivered."),
+        crate::method!(noargs Base, "pause_reading", Base::pause_reading,
+            "Delivers nothing until resume_reading()."),
+        crate::method!(noargs Base, "resume_reading", Base::resume_reading,
+            "Delivers again."),
+        crate::method!(onearg Channel, "set_protocol", Channel::set_protocol, "Sets the protocol."),
+    ]
+}
+
+/// Of every transport that writes a stream.
+pub(super) fn writing() -> Vec<ffi::PyMethodDef> {
+    vec![
+        crate::method!(onearg Channel, "write", Channel::write,
+            "Writes the bytes, without waiting."),
+        crate::method!(onearg Channel, "writelines", Channel::write_lines,
+            "Writes several bytes-like objects, without waiting."),
+        crate::method!(noargs Channel, "can_write_eof", |_: &Channel| true, "True."),
+        crate::method!(noargs Channel, "write_eof", Channel::write_eof,
+            "Ends what is written; what arrives is still read."),
+        crate::method!(noargs Channel, "get_write_buffer_size", Channel::write_buffer_size,
+            "How many bytes wait to be written."),
+        crate::method!(noargs Channel, "get_write_buffer_limits", limits,
+            "The low and the high mark of flow control, in bytes."),
+        crate::method!(args Channel, "set_write_buffer_limits", set_limits,
+            "Sets the marks of flow control, in bytes."),
+        crate::method!(onearg Channel, "set_protocol", Channel::set_protocol, "Sets the protocol."),
+    ]
+}
+
+/// Of sockets only.
+pub(super) fn socket() -> Vec<ffi::PyMethodDef> {
+    vec![
+        crate::method!(noargs Channel, "_make_empty_waiter", Channel::make_drained,
+            "A future that is done when nothing waits to be written."),
+        crate::method!(noargs Channel, "_reset_empty_waiter", Channel::reset_drained,
+            "Allows to write again."),
+    ]
+}
+
+/// Of every transport.
+pub(super) fn shared_properties() -> Vec<ffi::PyGetSetDef> {
+    vec![
+        crate::getter!(
+            Base,
+            "_loop",
+            |this: &Base| this.event_loop.get_or_none(),
+            "The loop."
+        ),
+        crate::getter!(
+            Base,
+            "_protocol",
+            |this: &Base| this.protocol.get_or_none(),
+            set_protocol_attribute,
+            "The protocol."
+        ),
+        crate::getter!(
+            Base,
+            "_extra",
+            Base::extra,
+            set_extra,
+            "What get_extra_info() knows."
+        ),
+        crate::getter!(
+            Base,
+            "_closing",
+            |this: &Base| this.closing.get(),
+            "Whether closing."
+        ),
+        crate::getter!(
+            Base,
+            "_paused",
+            |this: &Base| this.paused.get(),
+            "Whether reading is paused."
+        ),
+        crate::getter!(
+            Base,
+            "_conn_lost",
+            |this: &Base| this.conn_lost.get() as usize,
+            "How often somebody wrote to the lost connection, plus one."
+        ),
+        crate::getter!(
+            Base,
+            "_context",
+            |this: &Base| this.context.get_or_none(),
+            "The contextvars.Context of the protocol's calls."
+        ),
+        crate::getter!(
+            Base,
+            "_server",
+            |this: &Base| this.server.get_or_none(),
+            "The server."
+        ),
+        crate::getter!(
+            Base,
+            "_protocol_paused",
+            |this: &Base| this.marks.get().paused(),
+            "Whether the protocol is paused."
+        ),
+    ]
+}
+
+/// Of sockets only.
+pub(super) fn socket_properties() -> Vec<ffi::PyGetSetDef> {
+    vec![
+        crate::getter!(Base, "_sock", sock, "The socket, None once it is closed."),
+        crate::getter!(
+            Base,
+            "_sock_fd",
+            |this: &Base| value::int(this.descriptor.number().into()),
+            "The descriptor's number, -1 once it is closed."
+        ),
+        crate::getter!(Base, "_start_tls_compatible", |_: &Base| true, "True."),
+        crate::getter!(
+            Base,
+            "_sendfile_compatible",
+            sendfile_mode,
+            "How sendfile() is done."
+        ),
+    ]
+}
+
+fn get_extra_info(this: &Base, args: Args<'_>) -> PyResult<Obj> {
+    const SIGNATURE: Signature<2> = Signature::new("get_extra_info", ["name", "default"], 1);
+    let [name, default] = args.bind(&SIGNATURE)?;
+    match name {
+        Some(name) => this.extra_info(name, default),
+        None => Ok(Obj::none()),
+    }
+}
+
+fn fatal_error(this: &Base, args: Args<'_>) -> PyResult<()> {
+    const SIGNATURE: Signature<2> = Signature::new("_fatal_error", ["exc", "message"], 1);
+    let [exception, message] = args.bind(&SIGNATURE)?;
+    let message = match message {
+        Some(message) => message.to_str()?.to_owned(),
+        None => "Fatal error on transport".to_owned(),
+    };
+    match exception {
+        Some(exception) => closing::fatal_error(this, exception, &message),
+        None => Ok(()),
+    }
+}
+
+fn limits(this: &Channel) -> PyResult<Obj> {
+    let marks = this.base.marks.get();
+    value::tuple(&[
+        &*value::int(marks.low() as i64)?,
+        &*value::int(marks.high() as i64)?,
+    ])
+}
+
+fn set_limits(this: &Channel, args: Args<'_>) -> PyResult<()> {
+    const SIGNATURE: Signature<2> = Signature::new("set_write_buffer_limits", ["high", "low"], 0);
+    let [high, low] = args.bind(&SIGNATURE)?;
+    this.set_limits(high, low)
+}
+
+fn set_protocol_attribute(this: &Base, protocol: Option<&Any>) -> PyResult<()> {
+    let protocol = protocol.map_or_else(Obj::none, Any::own);
+    this.object()
+        .method(crate::intern!("set_protocol"), &[&protocol])
+        .map(drop)
+}
+
+fn set_extra(this: &Base, extra: Option<&Any>) -> PyResult<()> {
+    drop(this.target.slot.replace(extra.map(Any::own)));
+    Ok(())
+}
+
+fn sock(this: &Base) -> PyResult<Obj> {
+    if this.over.get() {
+        return Ok(Obj::none());
+    }
+    Ok(this.descriptor.socket()?.unwrap_or_else(Obj::none))
+}
+
+fn sendfile_mode(_: &Base) -> PyResult<Obj> {
+    import!("asyncio.constants", "_SendfileMode")?.attr(crate::intern!("TRY_NATIVE"))
+}
+
+/// `_socket_transport(loop, sock, protocol, waiter, server, context)`.
+pub(crate) fn socket_transport(args: Args<'_>) -> PyResult<Obj> {
+    use super::channel::SocketTransport;
+    use super::descriptor::Descriptor;
+    const SIGNATURE: Signature<6> = Signature::new(
+        "_socket_transport",
+        ["loop", "sock", "protocol", "waiter", "server", "context"],
+        3,
+    );
+    let [Some(event_loop), Some(sock), Some(protocol), waiter, server, context] =
+        args.bind(&SIGNATURE)?
+    else {
+        return Ok(Obj::none());
+    };
+    let event_loop = native_loop(event_loop)?;
+    crate::runtime::io::refuse_transport(event_loop, crate::runtime::io::descriptor(sock)?)?;
+    let transport = SocketTransport::create(event_loop, protocol, Descriptor::adopted(sock)?)?;
+    let base = &transport.channel().base;
+    base.learn_addresses(None);
+    base.set_no_delay();
+    base.equip(waiter, context);
+    server::attach(server.and_then(Any::some), base)?;
+    base.schedule_begin()?;
+    Ok(transport.into_obj())
+}
+
+/// The loop as ours; a `TypeError` for any other.
+pub(super) fn native_loop(object: &Any) -> PyResult<&crate::runtime::EventLoop> {
+    crate::runtime::EventLoop::of(object).ok_or_else(|| {
+        crate::raise!(
+            crate::kit::err::type_error(),
+            "an ioxide loop is expected, got {}",
+            object.repr_text()
+        )
+    })
+}

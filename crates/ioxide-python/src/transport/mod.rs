@@ -1,0 +1,67 @@
+//! Transports: what moves bytes between descriptors and protocols, on one read path and one write path.
+//!
+//! ```text
+//! driver → Work::Readable → read → data_received, buffer_updated or a feed of ours
+//! write  → tried at once → coalesced until the end of the turn → writable → watermark
+//! ```
+//!
+//! # Callbacks
+//! `connection_made → data_received* → eof_received? → connection_lost`, each once, none inside of another's
+//! call but for those that answer a write (`pause_writing`). All run in the connection's own context.
+//!
+//! # Invariants
+//! 1. A descriptor has one owner ([`descriptor::Descriptor`]), is unwatched before it is closed, and closed once.
+//! 2. Whoever reads or writes makes sure that the number is still its own: a program may close a socket that it
+//!    has handed over, and the number may be another connection's.
+//! 3. Bytes that only wait for the end of the turn look sent: whoever asks, closes or shuts down flushes first.
+//! 4. Nothing is delivered after `pause_reading`, `close` or `abort`, whatever was ready before.
+//! 5. No borrow of the shared read buffer or of a queue of bytes is alive while Python code runs.
+
+pub(crate) mod address;
+pub(crate) mod base;
+pub(crate) mod channel;
+pub(crate) mod closing;
+pub(crate) mod descriptor;
+pub(crate) mod feed;
+pub(crate) mod hub;
+pub(crate) mod listener;
+pub(crate) mod methods;
+pub(crate) mod read;
+pub(crate) mod server;
+pub(crate) mod write;
+
+use crate::kit::{ffi, Any, Native, PyResult};
+use std::ffi::CStr;
+
+pub(crate) fn build() -> PyResult<()> {
+    channel::build()?;
+    server::build()?;
+    listener::build()
+}
+
+pub(crate) fn classes() -> Vec<(&'static CStr, &'static Any)> {
+    vec![
+        (
+            c"SocketTransport",
+            channel::SocketTransport::class().object(),
+        ),
+        (
+            c"ReadPipeTransport",
+            channel::ReadPipeTransport::class().object(),
+        ),
+        (
+            c"WritePipeTransport",
+            channel::WritePipeTransport::class().object(),
+        ),
+        (c"BaseServer", server::BaseServer::class().object()),
+        (c"Listener", listener::Listener::class().object()),
+    ]
+}
+
+pub(crate) fn functions() -> Vec<ffi::PyMethodDef> {
+    vec![crate::function!(
+        "_socket_transport",
+        methods::socket_transport,
+        "Makes the transport of a connected socket."
+    )]
+}

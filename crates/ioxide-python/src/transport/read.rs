@@ -1,0 +1,214 @@
+//! The read path: from a readable descriptor to the protocol.
+
+use super::base::os_error;
+use super::channel::{Channel, Medium};
+use super::closing;
+use super::feed::Feed;
+use crate::kit::buffer::Buffer;
+use crate::kit::{err, value, Obj, PyResult, Raised};
+use crate::runtime::io::Side;
+use crate::runtime::work::Work;
+use crate::{intern, raise};
+use ioxide_core::sys;
+use std::io;
+use std::mem::MaybeUninit;
+
+/// How often a transport reads when every read fills the buffer, before others have their turn.
+const READS: usize = 4;
+
+/// What a read has brought.
+#[derive(Default)]
+enum Received {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing for now.
+    #[default]
+    Nothing,
+    /// The other end will send no more.
+    Eof,
+    Failed(io::Error),
+}
+
+impl From<io::Result<usize>> for Received {
+    #[inline]
+    fn from(result: io::Result<usize>) -> Received {
+        match result {
+            Ok(0) => Received::Eof,
+            Ok(count) => Received::Bytes(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Received::Nothing,
+            Err(error) => Received::Failed(error),
+        }
+    }
+}
+
+impl Channel {
+    /// The descriptor is readable.
+    pub(super) fn readable(&self) -> PyResult<()> {
+        if self.medium == Medium::WritePipe {
+            return self.reader_has_gone();
+        }
+        for _ in 0..READS {
+            if !self.base.is_reading() || self.base.ended.get() {
+                break;
+            }
+            let filled = match self.feed.get() {
+                Feed::Data => self.read_data()?,
+                Feed::Buffered => self.read_into_protocol()?,
+            };
+            if !filled {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn receive(&self, space: &mut [MaybeUninit<u8>]) -> Received {
+        let read = self
+            .base
+            .descriptor
+            .usable()
+            .and_then(|fd| match self.medium {
+                Medium::Socket => sys::recv(fd, space),
+                Medium::ReadPipe | Medium::WritePipe => sys::read(fd, space),
+            });
+        read.into()
+    }
+
+    /// Reads into the loop's buffer; says whether that was filled.
+    #[inline]
+    fn read_data(&self) -> PyResult<bool> {
+        let mut capacity = 0;
+        let mut data: Option<PyResult<Obj>> = None;
+        let received = self.base.with_loop(|event_loop| {
+            let space = event_loop.hub.buffer();
+            capacity = space.len();
+            let received = self.receive(space);
+            if let Received::Bytes(count) = received {
+                // SAFETY: the kernel has initialised as many bytes as it counts.
+                let bytes = unsafe { space[..count].assume_init_ref() };
+                data = Some(value::bytes(bytes));
+            }
+            Ok(received)
+        })?;
+        match (received, data) {
+            (Received::Bytes(count), Some(data)) => {
+                let delivered =
+                    data.and_then(|data| self.base.call(intern!("data_received"), &[&data]));
+                self.delivered(delivered, "data_received")?;
+                Ok(count == capacity)
+            }
+            (received, _) => self.without_bytes(received).map(|()| false),
+        }
+    }
+
+    /// Reads into the buffer that the protocol offers; says whether that was filled.
+    fn read_into_protocol(&self) -> PyResult<bool> {
+        let mut buffer = match self.offered_buffer() {
+            Ok(buffer) => buffer,
+            Err(raised) => return self.failed_call(raised, "get_buffer").map(|()| false),
+        };
+        let capacity = buffer.len();
+        let received = self.receive(buffer.space());
+        drop(buffer);
+        match received {
+            Received::Bytes(count) => {
+                let number = value::int(count as i64)?;
+                let told = self.base.call(intern!("buffer_updated"), &[&number]);
+                self.delivered(told, "buffer_updated")?;
+                Ok(count == capacity)
+            }
+            received => self.without_bytes(received).map(|()| false),
+        }
+    }
+
+    fn offered_buffer(&self) -> PyResult<Buffer> {
+        let hint = value::int(-1)?;
+        let offered = self.base.call(intern!("get_buffer"), &[&hint])?;
+        let buffer = Buffer::writable(&offered)?;
+        if buffer.len() == 0 {
+            return Err(raise!(
+                err::runtime_error(),
+                "get_buffer() returned an empty buffer"
+            ));
+        }
+        Ok(buffer)
+    }
+
+    /// What a protocol raises when bytes reach it ends the connection.
+    #[inline]
+    fn delivered(&self, result: PyResult<Obj>, method: &str) -> PyResult<()> {
+        match result {
+            Ok(_) => Ok(()),
+            Err(raised) => self.failed_call(raised, method),
+        }
+    }
+
+    #[cold]
+    fn failed_call(&self, raised: Raised, method: &str) -> PyResult<()> {
+        if self.medium == Medium::ReadPipe && method == "data_received" {
+            // As asyncio: told as any callback's exception, and the pipe stays open.
+            return Err(raised);
+        }
+        let message = format!("Fatal error: protocol.{method}() call failed.");
+        closing::fatal(&self.base, raised, &message)
+    }
+
+    #[cold]
+    fn without_bytes(&self, received: Received) -> PyResult<()> {
+        match received {
+            Received::Bytes(_) | Received::Nothing => Ok(()),
+            Received::Eof => self.end_of_stream(),
+            Received::Failed(error) => {
+                let message = format!("Fatal read error on {}", self.base.kind.what);
+                closing::fatal(&self.base, os_error(&error), &message)
+            }
+        }
+    }
+
+    /// The other end will send no more.
+    fn end_of_stream(&self) -> PyResult<()> {
+        if self.medium == Medium::ReadPipe {
+            return self.writer_has_gone();
+        }
+        self.base.log("debug", "%r received EOF")?;
+        self.base.ended.set(true);
+        let answer = self.base.call(intern!("eof_received"), &[]);
+        match answer.and_then(|answer| answer.truthy()) {
+            Ok(true) => {
+                // The program may still write; to watch on would report the end over and over.
+                self.base.unwatch(Side::Read);
+                Ok(())
+            }
+            Ok(false) => closing::close(&self.base),
+            Err(raised) => self.failed_call(raised, "eof_received"),
+        }
+    }
+
+    /// A pipe that is read: nobody has its other end.
+    fn writer_has_gone(&self) -> PyResult<()> {
+        self.base.log("info", "%r was closed by peer")?;
+        self.base.ended.set(true);
+        self.base.closing.set(true);
+        self.base.conn_lost.set(1);
+        self.base.unwatch(Side::Read);
+        self.base.eof_due.set(true);
+        self.base.with_loop(|event_loop| {
+            event_loop.push(Work::Fire(self.base.target_own()));
+            event_loop.push(Work::Fire(self.base.target_own()));
+            Ok(())
+        })
+    }
+
+    /// A pipe that is written to becomes readable when nobody reads it any more.
+    fn reader_has_gone(&self) -> PyResult<()> {
+        if self.base.conn_lost.get() > 0 {
+            return Ok(());
+        }
+        self.base.log("info", "%r was closed by peer")?;
+        let broken = (self.base.waiting() > 0)
+            .then(|| err::broken_pipe().call0())
+            .transpose()?;
+        closing::force(&self.base, broken)
+    }
+}
