@@ -53,8 +53,6 @@ from typing import Any as _Any
 
 # Not native yet: these work on ioxide's loop and tasks as asyncio has them.
 from asyncio import (  # isort: skip
-    StreamReaderProtocol,
-    StreamWriter,
     TaskGroup,
     Timeout,
     as_completed,
@@ -88,6 +86,8 @@ from ._ioxide import (
     Queue,
     Semaphore,
     StreamReader,
+    StreamReaderProtocol,
+    StreamWriter,
     Task,
     TimerHandle,
     __version__ as __version__,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from asyncio import StreamReaderProtocol, StreamWriter
 from collections.abc import Callable
 from typing import Any
 
-from ._ioxide import StreamReader
+from ._ioxide import StreamReader, StreamReaderProtocol, StreamWriter
 
 #: Bytes that a reader takes in before it holds the peer back.
 _DEFAULT_LIMIT = 2**16
@@ -105,3 +104,27 @@ def _protocols(loop: Any, callback: Any, limit: int) -> Callable[[], StreamReade
         return StreamReaderProtocol(StreamReader(limit=limit, loop=loop), callback, loop=loop)
 
     return make
+
+
+async def start_tls(
+    writer: Any,
+    context: Any,
+    server_hostname: str | None,
+    handshake_timeout: float | None,
+    shutdown_timeout: float | None,
+) -> None:
+    """Upgrade the writer's connection; what `StreamWriter.start_tls` does."""
+    protocol = writer._protocol
+    server_side = protocol._client_connected_cb is not None
+    await writer.drain()
+    transport = await writer._loop.start_tls(
+        writer._transport,
+        protocol,
+        context,
+        server_side=server_side,
+        server_hostname=server_hostname,
+        ssl_handshake_timeout=handshake_timeout,
+        ssl_shutdown_timeout=shutdown_timeout,
+    )
+    writer._transport = transport
+    protocol._replace_transport(transport)

@@ -43,6 +43,14 @@ fn classes() -> Vec<(&'static CStr, &'static Any)> {
         (c"Handle", handle::Handle::class().object()),
         (c"TimerHandle", handle::timer::TimerHandle::class().object()),
         (
+            c"StreamWriter",
+            streams::writer::StreamWriter::class().object(),
+        ),
+        (
+            c"StreamReaderProtocol",
+            streams::protocol::StreamReaderProtocol::class().object(),
+        ),
+        (
             c"StreamReader",
             streams::reader::StreamReader::class().object(),
         ),

@@ -3,14 +3,19 @@
 //! The bytes go `transport → protocol → reader → whoever reads`. Where all of them are ours they do so without a
 //! Python call; each also works with a stranger in its place (a mock, a subclass, the standard library's).
 
+mod closing;
+mod draining;
+mod flow;
 mod operation;
+pub(crate) mod protocol;
 pub(crate) mod reader;
 mod reading;
 mod storage;
+pub(crate) mod writer;
 
-use crate::kit::{err, ffi, value, Any, Obj, ObjCell, PyResult, Raised};
-use crate::runtime::EventLoop;
+use crate::kit::{err, ffi, value, Any, Args, Obj, ObjCell, PyResult, Raised, Signature};
 use crate::{intern, raise};
+use std::cell::Cell;
 
 /// Bytes: a reader's limit unless told otherwise; twice as many hold the peer back.
 const DEFAULT_LIMIT: usize = 1 << 16;
@@ -35,21 +40,46 @@ macro_rules! flag {
             $class,
             $name,
             |this: &$class| this.$field.get(),
-            |this: &$class, value: Option<&Any>| -> PyResult<()> {
-                let value = $crate::streams::required(value)?.truthy()?;
-                this.$field.set(value);
-                Ok(())
-            },
+            |this: &$class, value: Option<&Any>| $crate::streams::assign_flag(&this.$field, value),
             $doc
         )
     };
 }
 
-use {field, flag};
+/// A method with one parameter, which may be given by name.
+macro_rules! given {
+    ($class:ty, $name:literal, $parameter:literal, $f:expr, $doc:literal) => {
+        $crate::method!(args $class, $name,
+            |this: &$class, args: $crate::kit::Args<'_>| {
+                const SIGNATURE: $crate::kit::Signature<1> =
+                    $crate::kit::Signature::new($name, [$parameter], 1);
+                ($f)(this, $crate::streams::only(args, &SIGNATURE)?)
+            }, $doc)
+    };
+}
+
+use {field, flag, given};
+
+/// The one argument of such a method.
+#[inline]
+fn only<'a>(args: Args<'a>, signature: &Signature<1>) -> PyResult<&'a Any> {
+    if let ([only], false) = (args.positional(), args.has_keywords()) {
+        return Ok(only);
+    }
+    let [only] = args.bind(signature)?;
+    only.ok_or_else(|| raise!(err::type_error(), "an argument is missing"))
+}
 
 /// Sets the field behind a property; `None` empties it.
 fn assign(cell: &ObjCell, value: Option<&Any>) -> PyResult<()> {
     drop(cell.replace(required(value)?.some().map(Any::own)));
+    Ok(())
+}
+
+/// As [`assign`], for a flag.
+fn assign_flag(cell: &Cell<bool>, value: Option<&Any>) -> PyResult<()> {
+    let value = required(value)?.truthy()?;
+    cell.set(value);
     Ok(())
 }
 
@@ -70,21 +100,6 @@ fn raise_exception(exception: &Any) -> Raised {
     err::raise_instance(exception)
 }
 
-/// The loop given, or the current one.
-fn loop_or_current(given: Option<&Any>) -> PyResult<Obj> {
-    match given.and_then(Any::some) {
-        Some(event_loop) => Ok(event_loop.own()),
-        None => crate::kit::names::import_now("asyncio.events", "get_event_loop")?.call0(),
-    }
-}
-
-fn is_debugging(event_loop: &Any) -> PyResult<bool> {
-    match EventLoop::exact(event_loop) {
-        Some(native) => Ok(native.debug()),
-        None => event_loop.method0(intern!("get_debug"))?.truthy(),
-    }
-}
-
 /// Tells the loop's exception handler.
 fn report(event_loop: &Any, entries: &[(&'static Any, &Any)]) -> PyResult<()> {
     let context = value::dict()?;
@@ -98,5 +113,9 @@ fn report(event_loop: &Any, entries: &[(&'static Any, &Any)]) -> PyResult<()> {
 
 pub(crate) fn build() -> PyResult<()> {
     reading::build()?;
-    reader::build()
+    reader::build()?;
+    draining::build()?;
+    closing::build()?;
+    writer::build()?;
+    protocol::build()
 }

@@ -3,7 +3,7 @@
 use super::operation::Operation;
 use super::reading::Reading;
 use super::storage::Storage;
-use super::{field, flag, is_debugging, loop_or_current, required, DEFAULT_LIMIT};
+use super::{field, flag, given, required, DEFAULT_LIMIT};
 use crate::kit::buffer::Buffer;
 use crate::kit::class::{Construct, WeakList};
 use crate::kit::{
@@ -85,8 +85,11 @@ impl Construct for StreamReader {
         if let Some(limit) = limit {
             self.set_limit(Some(limit))?;
         }
-        let event_loop = loop_or_current(event_loop)?;
-        if is_debugging(&event_loop)? {
+        let event_loop = match event_loop.and_then(Any::some) {
+            Some(event_loop) => event_loop.own(),
+            None => future::current_loop()?,
+        };
+        if future::loop_debug(&event_loop)? {
             self.source_traceback.set(future::extract_stack()?);
         }
         self.event_loop.set(event_loop);
@@ -360,18 +363,6 @@ fn clipped(number: &Any) -> PyResult<isize> {
     }
 }
 
-macro_rules! told {
-    ($name:literal, $parameter:literal, $f:expr, $doc:literal) => {
-        crate::method!(args StreamReader, $name, |this: &StreamReader, args: Args<'_>| -> PyResult<()> {
-            const SIGNATURE: Signature<1> = Signature::new($name, [$parameter], 1);
-            match args.bind(&SIGNATURE)? {
-                [Some(given)] => ($f)(this, given),
-                [None] => Ok(()),
-            }
-        }, $doc)
-    };
-}
-
 fn methods() -> Vec<ffi::PyMethodDef> {
     vec![
         crate::method!(args StreamReader, "read", StreamReader::read,
@@ -383,7 +374,8 @@ fn methods() -> Vec<ffi::PyMethodDef> {
         crate::method!(args StreamReader, "readuntil", StreamReader::read_until,
             "Reads until the separator, or one of a tuple of them, has been read.\n\n\
              IncompleteReadError if EOF comes first, LimitOverrunError beyond the limit."),
-        told!(
+        given!(
+            StreamReader,
             "feed_data",
             "data",
             StreamReader::feed_object,
@@ -395,19 +387,22 @@ fn methods() -> Vec<ffi::PyMethodDef> {
             "Whether everything was read and nothing more will come."),
         crate::method!(noargs StreamReader, "exception",
             |this: &StreamReader| this.exception.get_or_none(), "The exception that reads raise, or None."),
-        told!(
+        given!(
+            StreamReader,
             "set_exception",
             "exc",
             StreamReader::set_exception,
             "Makes every read raise it."
         ),
-        told!(
+        given!(
+            StreamReader,
             "set_transport",
             "transport",
             StreamReader::set_transport,
             "What to pause and resume."
         ),
-        told!(
+        given!(
+            StreamReader,
             "_replace_transport",
             "transport",
             StreamReader::replace_transport,
