@@ -156,7 +156,7 @@ impl Form {
     fn consume(&mut self, count: usize) -> PyResult<()> {
         match self {
             Form::Empty => {}
-            Form::Chunk { start, .. } => *start += count,
+            Form::Chunk { start, .. } => *start = start.saturating_add(count),
             Form::Window(window) => window.consume(count),
             Form::Shared(array) => {
                 return array.bytearray_consume(count.min(array.bytearray_len()))
