@@ -8,12 +8,13 @@ use super::{field, flag, given, report};
 use crate::future::{self, settle, FutureView};
 use crate::kit::class::{Construct, WeakList};
 use crate::kit::{
-    err, ffi, value, weak, Any, Args, Class, ClassSpec, Native, Obj, ObjCell, PyResult, Raised,
-    Signature, Visitor,
+    err, ffi, value, weak, Any, Args, Class, ClassSpec, Native, Obj, ObjCell, Own, PyResult,
+    Raised, Signature, Visitor,
 };
 use crate::runtime::target::{Target, Told};
 use crate::runtime::EventLoop;
 use crate::task::{self, Task};
+use crate::transport::channel::Channel;
 use crate::{import, intern};
 use std::cell::Cell;
 use std::mem::offset_of;
@@ -170,17 +171,16 @@ impl StreamReaderProtocol {
         connected
     }
 
-    /// Bytes that the caller keeps, for a protocol of exactly this class.
-    pub(crate) fn feed(&self, data: &[u8]) -> PyResult<()> {
-        let Some(reader) = self.reader() else {
-            return Ok(());
-        };
-        match reader.exact::<StreamReader>() {
-            Some(native) => native.feed(data),
-            None => reader
-                .method(intern!("feed_data"), &[&*value::bytes(data)?])
-                .map(drop),
+    /// The reader to put bytes into, if neither it nor this protocol has methods that were replaced.
+    #[inline]
+    pub(crate) fn direct_reader(&self) -> Option<Own<StreamReader>> {
+        if !self.dict.is_empty() {
+            return None;
         }
+        self.reader()?
+            .exact::<StreamReader>()
+            .filter(|reader| reader.is_untouched())
+            .map(Native::own)
     }
 
     fn data_received(&self, data: &Any) -> PyResult<()> {
@@ -275,6 +275,9 @@ impl StreamReaderProtocol {
 }
 
 fn is_over_ssl(transport: &Any) -> PyResult<bool> {
+    if Channel::untouched(transport).is_some() {
+        return Ok(false);
+    }
     let context = transport.method(intern!("get_extra_info"), &[intern!("sslcontext")])?;
     Ok(!context.is_none())
 }

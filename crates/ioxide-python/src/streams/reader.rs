@@ -99,14 +99,17 @@ impl Construct for StreamReader {
 
 // What a transport or a protocol tells the reader.
 impl StreamReader {
-    /// Takes in bytes that the caller keeps.
-    pub(crate) fn feed(&self, data: &[u8]) -> PyResult<()> {
+    /// Takes in bytes that the caller keeps. Runs no Python code: [`after_feeding`](Self::after_feeding) does
+    /// what may.
+    pub(crate) fn take_in(&self, data: &[u8]) -> PyResult<()> {
         self.refuse_after_eof()?;
-        if data.is_empty() {
-            return Ok(());
-        }
-        self.storage.append(data)?;
-        self.after_feeding()
+        self.storage.append(data)
+    }
+
+    /// Whether no method of this very object was replaced.
+    #[inline]
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.dict.is_empty()
     }
 
     /// Takes in any object with bytes.
@@ -169,7 +172,8 @@ impl StreamReader {
         Ok(())
     }
 
-    fn after_feeding(&self) -> PyResult<()> {
+    /// Tells who waits that there is more, and holds the peer back if it is too much.
+    pub(crate) fn after_feeding(&self) -> PyResult<()> {
         self.wake_waiter()?;
         let most = self.limit.get().saturating_mul(2);
         if self.paused.get() || self.transport.is_empty() || self.storage.len() <= most {

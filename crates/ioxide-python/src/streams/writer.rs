@@ -9,6 +9,7 @@ use crate::kit::{
     err, ffi, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult,
     Signature, Visitor,
 };
+use crate::transport::channel::Channel;
 use crate::{import, intern};
 use std::mem::offset_of;
 
@@ -132,17 +133,27 @@ impl StreamWriter {
 
     #[inline]
     pub(super) fn is_closing(&self) -> PyResult<bool> {
-        self.transport().method0(intern!("is_closing"))?.truthy()
+        let transport = self.transport();
+        match Channel::untouched(&transport) {
+            Some(channel) => Ok(channel.is_closing()),
+            None => transport.method0(intern!("is_closing"))?.truthy(),
+        }
     }
 
     fn write(&self, data: &Any) -> PyResult<()> {
-        self.transport().method(intern!("write"), &[data]).map(drop)
+        let transport = self.transport();
+        match Channel::untouched(&transport) {
+            Some(channel) => channel.write(data),
+            None => transport.method(intern!("write"), &[data]).map(drop),
+        }
     }
 
     fn write_lines(&self, data: &Any) -> PyResult<()> {
-        self.transport()
-            .method(intern!("writelines"), &[data])
-            .map(drop)
+        let transport = self.transport();
+        match Channel::untouched(&transport) {
+            Some(channel) => channel.write_lines(data),
+            None => transport.method(intern!("writelines"), &[data]).map(drop),
+        }
     }
 
     fn get_extra_info(&self, args: Args<'_>) -> PyResult<Obj> {

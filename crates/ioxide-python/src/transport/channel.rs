@@ -82,6 +82,18 @@ impl Channel {
         unsafe { &mut *self.outgoing.get() }
     }
 
+    /// The socket transport whose methods nobody has replaced, in a subclass or on the object itself.
+    #[inline]
+    pub(crate) fn untouched(transport: &Any) -> Option<&Channel> {
+        let channel = transport.exact::<SocketTransport>()?.channel();
+        channel.base.dict.is_empty().then_some(channel)
+    }
+
+    #[inline]
+    pub(crate) fn is_closing(&self) -> bool {
+        self.base.closing.get()
+    }
+
     pub(super) fn set_protocol(&self, protocol: &Any) -> PyResult<()> {
         let feed = Feed::of(protocol)?;
         self.base.protocol.set(protocol.own());

@@ -2,6 +2,7 @@
 
 use crate::import;
 use crate::kit::{Any, PyResult};
+use crate::streams::protocol::StreamReaderProtocol;
 
 /// The way in which bytes reach a protocol.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -10,11 +11,16 @@ pub(crate) enum Feed {
     Data,
     /// `get_buffer(hint)` and `buffer_updated(count)`.
     Buffered,
+    /// Into the reader of our own stream protocol, without a call.
+    Stream,
 }
 
 impl Feed {
     /// How this protocol takes its bytes.
     pub(crate) fn of(protocol: &Any) -> PyResult<Feed> {
+        if protocol.exact::<StreamReaderProtocol>().is_some() {
+            return Ok(Feed::Stream);
+        }
         let buffered = import!("asyncio.protocols", "BufferedProtocol")?;
         Ok(if protocol.is_instance(buffered)? {
             Feed::Buffered

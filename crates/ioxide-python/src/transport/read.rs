@@ -8,6 +8,7 @@ use crate::kit::buffer::Buffer;
 use crate::kit::{err, value, Obj, PyResult, Raised};
 use crate::runtime::io::Side;
 use crate::runtime::work::Work;
+use crate::streams::protocol::StreamReaderProtocol;
 use crate::{intern, raise};
 use ioxide_core::sys;
 use std::io;
@@ -54,6 +55,7 @@ impl Channel {
             let filled = match self.feed.get() {
                 Feed::Data => self.read_data()?,
                 Feed::Buffered => self.read_into_protocol()?,
+                Feed::Stream => self.read_stream()?,
             };
             if !filled {
                 break;
@@ -102,6 +104,38 @@ impl Channel {
         }
     }
 
+    /// Reads into the reader of a stream, or, if a stranger stands in its place, as for any protocol.
+    #[inline]
+    fn read_stream(&self) -> PyResult<bool> {
+        let protocol = self.base.protocol.get_or_none();
+        let reader = protocol
+            .exact::<StreamReaderProtocol>()
+            .and_then(StreamReaderProtocol::direct_reader);
+        let Some(reader) = reader else {
+            return self.read_data();
+        };
+        let mut capacity = 0;
+        let mut taken = Ok(());
+        let received = self.base.with_loop(|event_loop| {
+            let space = event_loop.hub.buffer();
+            capacity = space.len();
+            let received = self.receive(space);
+            if let Received::Bytes(count) = received {
+                // SAFETY: the kernel has initialised as many bytes as it counts.
+                taken = reader.take_in(unsafe { space[..count].assume_init_ref() });
+            }
+            Ok(received)
+        })?;
+        match received {
+            Received::Bytes(count) => {
+                let delivered = taken.and_then(|()| reader.after_feeding());
+                self.delivered(delivered, "data_received")?;
+                Ok(count == capacity)
+            }
+            received => self.without_bytes(received).map(|()| false),
+        }
+    }
+
     /// Reads into the buffer that the protocol offers; says whether that was filled.
     fn read_into_protocol(&self) -> PyResult<bool> {
         let mut buffer = match self.offered_buffer() {
@@ -137,7 +171,7 @@ impl Channel {
 
     /// What a protocol raises when bytes reach it ends the connection.
     #[inline]
-    fn delivered(&self, result: PyResult<Obj>, method: &str) -> PyResult<()> {
+    fn delivered<T>(&self, result: PyResult<T>, method: &str) -> PyResult<()> {
         match result {
             Ok(_) => Ok(()),
             Err(raised) => self.failed_call(raised, method),

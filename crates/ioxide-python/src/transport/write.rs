@@ -42,7 +42,7 @@ impl AsRef<[u8]> for Chunk {
 
 impl Channel {
     /// `write(data)`.
-    pub(super) fn write(&self, data: &Any) -> PyResult<()> {
+    pub(crate) fn write(&self, data: &Any) -> PyResult<()> {
         if data.is_bytes() {
             return self.write_bytes(data.bytes_content(), Some(data), "write");
         }
@@ -76,7 +76,7 @@ impl Channel {
     }
 
     /// `writelines(list)`.
-    pub(super) fn write_lines(&self, list: &Any) -> PyResult<()> {
+    pub(crate) fn write_lines(&self, list: &Any) -> PyResult<()> {
         let items = list.collect()?;
         if !self.may_write("writelines")? || items.is_empty() || self.is_lost()? {
             return Ok(());
