@@ -12,16 +12,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import _race, _tls
-from ._ioxide import _socket_transport
+from ._ioxide import BaseLoop, _socket_transport
 
 
-class ConnectMethods:
-    """The part of the event loop that connects."""
-
-    __slots__ = ()
+class ConnectMethods(BaseLoop):
+    """What `ioxide.EventLoop` has for connecting."""
 
     async def create_connection(
-        self: Any,
+        self,
         protocol_factory: Callable[[], Any],
         host: Any = None,
         port: Any = None,
@@ -76,7 +74,7 @@ class ConnectMethods:
         )
 
     async def _connect_to_host(
-        self: Any,
+        self,
         host: Any,
         port: Any,
         address: dict[str, int],
@@ -108,7 +106,7 @@ class ConnectMethods:
             errors.clear()
 
     async def _connect_sock(
-        self: Any, errors: list[list[OSError]], info: Any, local_infos: Any = None
+        self, errors: list[list[OSError]], info: Any, local_infos: Any = None
     ) -> Any:
         """Make a socket and connect it; its errors are added to the list, and raised."""
         mine: list[OSError] = []
@@ -133,7 +131,7 @@ class ConnectMethods:
             del mine, errors
 
     async def create_unix_connection(
-        self: Any,
+        self,
         protocol_factory: Callable[[], Any],
         path: Any = None,
         *,
@@ -173,7 +171,7 @@ class ConnectMethods:
         )
 
     async def connect_accepted_socket(
-        self: Any,
+        self,
         protocol_factory: Callable[[], Any],
         sock: Any,
         *,
@@ -197,7 +195,7 @@ class ConnectMethods:
         )
 
     async def start_tls(
-        self: Any,
+        self,
         transport: Any,
         protocol: Any,
         sslcontext: Any,
@@ -220,7 +218,7 @@ class ConnectMethods:
         )
 
     async def _connected(
-        self: Any,
+        self,
         sock: Any,
         protocol_factory: Callable[[], Any],
         ssl: Any,
@@ -262,7 +260,7 @@ class ConnectMethods:
             raise
         return transport, protocol
 
-    async def sock_connect(self: Any, sock: Any, address: Any) -> None:
+    async def sock_connect(self, sock: Any, address: Any) -> None:
         """Connect a non-blocking socket; the host may be a name."""
         refuse_tls_socket(sock)
         if self.get_debug() and sock.gettimeout() != 0:
@@ -283,7 +281,7 @@ class ConnectMethods:
             if error:
                 raise OSError(error, f"Connect call failed {address}") from None
 
-    async def _sock_writable(self: Any, sock: Any) -> None:
+    async def _sock_writable(self, sock: Any) -> None:
         """Wait until the socket takes bytes, or has failed."""
         fd = sock.fileno()
         ready = self.create_future()
@@ -294,7 +292,7 @@ class ConnectMethods:
             self.remove_writer(fd)
 
     async def _ensure_resolved(
-        self: Any,
+        self,
         address: Any,
         *,
         family: int = 0,

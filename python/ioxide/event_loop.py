@@ -14,6 +14,7 @@ from ._ioxide import _set_facade
 from ._resolver import ResolverMethods
 from ._signals import SignalMethods
 from .connect import ConnectMethods
+from .endpoints import EndpointMethods
 from .listen import ListenMethods
 
 # anyio and others find a program's root task by this very function among a task's callbacks.
@@ -26,6 +27,7 @@ class EventLoop(
     SignalMethods,
     ConnectMethods,
     ListenMethods,
+    EndpointMethods,
     asyncio.AbstractEventLoop,
 ):
     """An event loop, as asyncio's documentation describes it.

@@ -12,19 +12,18 @@ import stat
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ._ioxide import BaseLoop
 from .connect import refuse_tls_socket, refuse_tls_timeouts
 from .server import Server
 
 logger = logging.getLogger("asyncio")
 
 
-class ListenMethods:
-    """The part of the event loop that makes servers."""
-
-    __slots__ = ()
+class ListenMethods(BaseLoop):
+    """What `ioxide.EventLoop` has for servers."""
 
     async def create_server(
-        self: Any,
+        self,
         protocol_factory: Callable[[], Any],
         host: Any = None,
         port: Any = None,
@@ -76,7 +75,7 @@ class ListenMethods:
             logger.info("%r is serving", server)
         return server
 
-    async def _resolve_hosts(self: Any, host: Any, port: Any, family: int, flags: int) -> list[Any]:
+    async def _resolve_hosts(self, host: Any, port: Any, family: int, flags: int) -> list[Any]:
         if host == "":
             hosts: Iterable[Any] = [None]
         elif isinstance(host, str) or not isinstance(host, Iterable):
@@ -88,14 +87,14 @@ class ListenMethods:
         )
         return list(dict.fromkeys(itertools.chain.from_iterable(found)))
 
-    async def _resolve_host(self: Any, host: Any, port: Any, family: int, flags: int) -> list[Any]:
+    async def _resolve_host(self, host: Any, port: Any, family: int, flags: int) -> list[Any]:
         infos: list[Any] = await self._ensure_resolved(
             (host, port), family=family, type=socket.SOCK_STREAM, flags=flags
         )
         return infos
 
     async def create_unix_server(
-        self: Any,
+        self,
         protocol_factory: Callable[[], Any],
         path: Any = None,
         *,
@@ -135,7 +134,7 @@ class ListenMethods:
             await server.start_serving()
         return server
 
-    def _note_socket_file(self: Any, sock: Any) -> None:
+    def _note_socket_file(self, sock: Any) -> None:
         """Remember which file is ours, so that another's is not removed in its place."""
         path = sock.getsockname()
         if is_abstract(path):
@@ -147,11 +146,11 @@ class ListenMethods:
         self._unix_server_sockets[sock] = inode
 
     @property
-    def _unix_server_sockets(self: Any) -> dict[Any, int]:
+    def _unix_server_sockets(self) -> dict[Any, int]:
         files: dict[Any, int] = self.__dict__.setdefault("_unix_socket_files", {})
         return files
 
-    def _close_listening_socket(self: Any, sock: Any) -> None:
+    def _close_listening_socket(self, sock: Any) -> None:
         """Close a server's socket, and remove its file if that is still ours."""
         inode = self._unix_server_sockets.pop(sock, None)
         path = sock.getsockname() if inode is not None else None

@@ -104,6 +104,15 @@ pub unsafe fn send_vectored(fd: RawFd, buffers: &mut [libc::iovec]) -> io::Resul
     })
 }
 
+/// What kind of file a descriptor is of, and its permissions, as `fstat` has them.
+pub fn file_mode(fd: RawFd) -> io::Result<libc::mode_t> {
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `status` has room for what the call stores.
+    check(unsafe { libc::fstat(fd, status.as_mut_ptr()) })?;
+    // SAFETY: the call has succeeded and has filled it in.
+    Ok(unsafe { status.assume_init() }.st_mode)
+}
+
 /// Closes a descriptor and reports what dropping it would hide (`EIO`, `ENOSPC` on some file
 /// systems). Never repeated: Linux frees the number even if it is interrupted, and somebody else
 /// may have it already.

@@ -1,6 +1,6 @@
 //! Addresses as Python has them: tuples, and names of Unix sockets.
 
-use crate::kit::{ffi, value, Obj, PyResult};
+use crate::kit::{err, ffi, value, Any, Obj, PyResult};
 use ioxide_core::net::address::Address;
 
 /// `(host, port)`, `(host, port, flowinfo, scope_id)`, a path, or an abstract name as bytes.
@@ -35,4 +35,61 @@ fn path_to_python(path: &[u8]) -> PyResult<Obj> {
             path.len() as ffi::Py_ssize_t,
         ))
     }
+}
+
+/// The address that Python code means, if it is of this family and needs no lookup; never an exception.
+pub(crate) fn numeric(object: &Any, family: i32) -> Option<Address> {
+    let address = match family {
+        libc::AF_UNIX => unix(object),
+        libc::AF_INET | libc::AF_INET6 if object.is_tuple() => internet(object.tuple_items()),
+        _ => None,
+    }?;
+    (address.family() == family).then_some(address)
+}
+
+fn unix(object: &Any) -> Option<Address> {
+    let name = if object.is_bytes() {
+        object.bytes_content()
+    } else if object.is_str() {
+        text(object)?.as_bytes()
+    } else {
+        return None;
+    };
+    match name {
+        [] => None,
+        [0, name @ ..] => Some(Address::UnixAbstract(name.into())),
+        path => Some(Address::UnixPath(path.into())),
+    }
+}
+
+fn internet(items: &[&Any]) -> Option<Address> {
+    let [host, port, rest @ ..] = items else {
+        return None;
+    };
+    if !host.is_str() {
+        return None;
+    }
+    let port = u16::try_from(number(port)?).ok()?;
+    match (Address::parse_numeric(text(host)?, port)?, rest) {
+        (Address::V6(mut v6), [flow, scope @ ..]) if scope.len() < 2 => {
+            v6.set_flowinfo(u32::try_from(number(flow)?).ok()?);
+            if let [scope] = scope {
+                v6.set_scope_id(u32::try_from(number(scope)?).ok()?);
+            }
+            Some(Address::V6(v6))
+        }
+        (address, []) => Some(address),
+        _ => None,
+    }
+}
+
+fn number(object: &Any) -> Option<i64> {
+    if !object.is_int() {
+        return None;
+    }
+    object.to_i64().map_err(err::discard).ok()
+}
+
+fn text(object: &Any) -> Option<&str> {
+    object.to_str().map_err(err::discard).ok()
 }

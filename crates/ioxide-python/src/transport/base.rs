@@ -348,6 +348,15 @@ impl Base {
         }
     }
 
+    /// The addresses that are known: its own and the peer's.
+    pub(super) fn known_addresses(&self) -> (Option<Address>, Option<Address>) {
+        // SAFETY: set once at creation; cloning runs no other code.
+        match unsafe { (*self.addresses.get()).as_deref() } {
+            Some(known) => (known.local.clone(), known.peer.clone()),
+            None => (None, None),
+        }
+    }
+
     fn address_of(&self, pick: impl FnOnce(&Addresses) -> Option<&Address>) -> PyResult<Obj> {
         // SAFETY: set once at creation; making the tuple does not come back here.
         let addresses = unsafe { (*self.addresses.get()).as_deref() };

@@ -295,7 +295,7 @@ fn base_class(name: &str) -> PyResult<Obj> {
     Ok(base)
 }
 
-fn spec<T: Native>(name: &'static std::ffi::CStr, base: &str) -> PyResult<ClassSpec> {
+pub(super) fn spec<T: Native>(name: &'static std::ffi::CStr, base: &str) -> PyResult<ClassSpec> {
     Ok(ClassSpec::new::<T>(name)
         .base(&*base_class(base)?)
         .dict(std::mem::offset_of!(Base, dict))
@@ -309,18 +309,23 @@ pub(crate) fn build() -> PyResult<()> {
     import!("asyncio", "transports")?;
     spec::<SocketTransport>(c"ioxide.SocketTransport", "Transport")?
         .doc(c"The transport of a stream socket.\n\nAs asyncio.Transport.")
+        .methods(methods::stream())
         .methods(methods::reading())
         .methods(methods::writing())
+        .methods(methods::flow())
         .methods(methods::socket())
         .getset(methods::socket_properties())
         .build(&SOCKET_CLASS)?;
     spec::<ReadPipeTransport>(c"ioxide.ReadPipeTransport", "ReadTransport")?
         .doc(c"The transport of the reading end of a pipe.\n\nAs asyncio.ReadTransport.")
+        .methods(methods::stream())
         .methods(methods::reading())
         .build(&READ_PIPE_CLASS)?;
     spec::<WritePipeTransport>(c"ioxide.WritePipeTransport", "WriteTransport")?
         .doc(c"The transport of the writing end of a pipe.\n\nAs asyncio.WriteTransport.")
+        .methods(methods::stream())
         .methods(methods::writing())
+        .methods(methods::flow())
         .build(&WRITE_PIPE_CLASS)?;
     Ok(())
 }

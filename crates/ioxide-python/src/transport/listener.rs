@@ -2,7 +2,7 @@
 
 use super::channel::SocketTransport;
 use super::descriptor::Descriptor;
-use super::{address, methods, server};
+use super::{address, create, server};
 use crate::kit::class::Construct;
 use crate::kit::{
     context, err, value, Any, Args, Class, ClassSpec, Native, Obj, ObjCell, PyResult, Raised,
@@ -132,7 +132,7 @@ impl Construct for Listener {
         else {
             return Ok(());
         };
-        methods::native_loop(event_loop)?;
+        create::native_loop(event_loop)?;
         self.backlog
             .set(usize::try_from(backlog.to_i64()?).unwrap_or(0));
         self.event_loop.set(event_loop.own());
@@ -161,7 +161,7 @@ impl Listener {
 
     fn with_loop<R: Default>(&self, f: impl FnOnce(&EventLoop) -> PyResult<R>) -> PyResult<R> {
         match self.event_loop.get() {
-            Some(object) => f(methods::native_loop(&object)?),
+            Some(object) => f(create::native_loop(&object)?),
             None => Ok(R::default()),
         }
     }

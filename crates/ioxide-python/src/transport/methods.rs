@@ -2,7 +2,7 @@
 
 use super::base::Base;
 use super::channel::Channel;
-use super::{closing, server};
+use super::closing;
 use crate::import;
 use crate::kit::{ffi, value, Any, Args, Obj, PyResult, Signature};
 
@@ -36,11 +36,17 @@ pub(super) fn reading() -> Vec<ffi::PyMethodDef> {
             "Delivers nothing until resume_reading()."),
         crate::method!(noargs Base, "resume_reading", Base::resume_reading,
             "Delivers again."),
+    ]
+}
+
+/// Of every transport of a stream of bytes.
+pub(super) fn stream() -> Vec<ffi::PyMethodDef> {
+    vec![
         crate::method!(onearg Channel, "set_protocol", Channel::set_protocol, "Sets the protocol."),
     ]
 }
 
-/// Of every transport that writes a stream.
+/// Of every transport that writes a stream of bytes.
 pub(super) fn writing() -> Vec<ffi::PyMethodDef> {
     vec![
         crate::method!(onearg Channel, "write", Channel::write,
@@ -50,13 +56,18 @@ pub(super) fn writing() -> Vec<ffi::PyMethodDef> {
         crate::method!(noargs Channel, "can_write_eof", |_: &Channel| true, "True."),
         crate::method!(noargs Channel, "write_eof", Channel::write_eof,
             "Ends what is written; what arrives is still read."),
-        crate::method!(noargs Channel, "get_write_buffer_size", Channel::write_buffer_size,
+    ]
+}
+
+/// Of every transport that writes.
+pub(super) fn flow() -> Vec<ffi::PyMethodDef> {
+    vec![
+        crate::method!(noargs Base, "get_write_buffer_size", Base::write_buffer_size,
             "How many bytes wait to be written."),
-        crate::method!(noargs Channel, "get_write_buffer_limits", limits,
+        crate::method!(noargs Base, "get_write_buffer_limits", limits,
             "The low and the high mark of flow control, in bytes."),
-        crate::method!(args Channel, "set_write_buffer_limits", set_limits,
+        crate::method!(args Base, "set_write_buffer_limits", set_limits,
             "Sets the marks of flow control, in bytes."),
-        crate::method!(onearg Channel, "set_protocol", Channel::set_protocol, "Sets the protocol."),
     ]
 }
 
@@ -174,15 +185,15 @@ fn fatal_error(this: &Base, args: Args<'_>) -> PyResult<()> {
     }
 }
 
-fn limits(this: &Channel) -> PyResult<Obj> {
-    let marks = this.base.marks.get();
+fn limits(this: &Base) -> PyResult<Obj> {
+    let marks = this.marks.get();
     value::tuple(&[
         &*value::int(marks.low() as i64)?,
         &*value::int(marks.high() as i64)?,
     ])
 }
 
-fn set_limits(this: &Channel, args: Args<'_>) -> PyResult<()> {
+fn set_limits(this: &Base, args: Args<'_>) -> PyResult<()> {
     const SIGNATURE: Signature<2> = Signature::new("set_write_buffer_limits", ["high", "low"], 0);
     let [high, low] = args.bind(&SIGNATURE)?;
     this.set_limits(high, low)
@@ -209,41 +220,4 @@ fn sock(this: &Base) -> PyResult<Obj> {
 
 fn sendfile_mode(_: &Base) -> PyResult<Obj> {
     import!("asyncio.constants", "_SendfileMode")?.attr(crate::intern!("TRY_NATIVE"))
-}
-
-/// `_socket_transport(loop, sock, protocol, waiter, server, context)`.
-pub(crate) fn socket_transport(args: Args<'_>) -> PyResult<Obj> {
-    use super::channel::SocketTransport;
-    use super::descriptor::Descriptor;
-    const SIGNATURE: Signature<6> = Signature::new(
-        "_socket_transport",
-        ["loop", "sock", "protocol", "waiter", "server", "context"],
-        3,
-    );
-    let [Some(event_loop), Some(sock), Some(protocol), waiter, server, context] =
-        args.bind(&SIGNATURE)?
-    else {
-        return Ok(Obj::none());
-    };
-    let event_loop = native_loop(event_loop)?;
-    crate::runtime::io::refuse_transport(event_loop, crate::runtime::io::descriptor(sock)?)?;
-    let transport = SocketTransport::create(event_loop, protocol, Descriptor::adopted(sock)?)?;
-    let base = &transport.channel().base;
-    base.learn_addresses(None);
-    base.set_no_delay();
-    base.equip(waiter, context);
-    server::attach(server.and_then(Any::some), base)?;
-    base.schedule_begin()?;
-    Ok(transport.into_obj())
-}
-
-/// The loop as ours; a `TypeError` for any other.
-pub(super) fn native_loop(object: &Any) -> PyResult<&crate::runtime::EventLoop> {
-    crate::runtime::EventLoop::of(object).ok_or_else(|| {
-        crate::raise!(
-            crate::kit::err::type_error(),
-            "an ioxide loop is expected, got {}",
-            object.repr_text()
-        )
-    })
 }

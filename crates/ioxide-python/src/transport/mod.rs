@@ -21,8 +21,11 @@ pub(crate) mod address;
 pub(crate) mod base;
 pub(crate) mod channel;
 pub(crate) mod closing;
+pub(crate) mod create;
+pub(crate) mod datagram;
 pub(crate) mod descriptor;
 pub(crate) mod feed;
+pub(crate) mod flow;
 pub(crate) mod hub;
 pub(crate) mod listener;
 pub(crate) mod methods;
@@ -35,6 +38,7 @@ use std::ffi::CStr;
 
 pub(crate) fn build() -> PyResult<()> {
     channel::build()?;
+    datagram::build()?;
     server::build()?;
     listener::build()
 }
@@ -53,15 +57,36 @@ pub(crate) fn classes() -> Vec<(&'static CStr, &'static Any)> {
             c"WritePipeTransport",
             channel::WritePipeTransport::class().object(),
         ),
+        (
+            c"DatagramTransport",
+            datagram::DatagramTransport::class().object(),
+        ),
         (c"BaseServer", server::BaseServer::class().object()),
         (c"Listener", listener::Listener::class().object()),
     ]
 }
 
 pub(crate) fn functions() -> Vec<ffi::PyMethodDef> {
-    vec![crate::function!(
-        "_socket_transport",
-        methods::socket_transport,
-        "Makes the transport of a connected socket."
-    )]
+    vec![
+        crate::function!(
+            "_socket_transport",
+            create::socket,
+            "Makes the transport of a connected socket."
+        ),
+        crate::function!(
+            "_read_pipe_transport",
+            create::read_pipe,
+            "Makes the transport of the reading end of a pipe."
+        ),
+        crate::function!(
+            "_write_pipe_transport",
+            create::write_pipe,
+            "Makes the transport of the writing end of a pipe."
+        ),
+        crate::function!(
+            "_datagram_transport",
+            datagram::make,
+            "Makes the transport of a datagram socket."
+        ),
+    ]
 }

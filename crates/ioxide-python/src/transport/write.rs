@@ -3,12 +3,10 @@
 use super::base::{fail, fulfil, os_error};
 use super::channel::{Channel, Medium};
 use super::{closing, hub::Hub};
-use crate::import;
 use crate::kit::buffer::Buffer;
-use crate::kit::{err, value, Any, Obj, PyResult, Raised};
+use crate::kit::{err, Any, Obj, PyResult};
+use crate::raise;
 use crate::runtime::io::Side;
-use crate::task::step;
-use crate::{intern, raise};
 use ioxide_core::net::socket;
 use ioxide_core::sys;
 use std::io;
@@ -19,8 +17,6 @@ const EARLY: usize = 64 * 1024;
 const COPIED: usize = 4096;
 /// How many buffers go out with one system call.
 const BATCH: usize = 64;
-/// After so many writes to a lost connection they are logged.
-const WRITES_UNTIL_WARNING: u32 = 5;
 
 /// Bytes that wait.
 pub(crate) enum Chunk {
@@ -59,12 +55,13 @@ impl Channel {
 
     /// Writes the bytes, of `object` if that cannot change.
     fn write_bytes(&self, bytes: &[u8], object: Option<&Any>, method: &str) -> PyResult<()> {
-        if !self.may_write(method)? || bytes.is_empty() || self.is_lost()? {
+        self.may_write(method)?;
+        if bytes.is_empty() || self.is_lost()? {
             return Ok(());
         }
         if self.blocked.get() {
             self.hold(bytes, object);
-            return self.grown();
+            return self.base.grown();
         }
         match self.turn_to_wait_for() {
             Some(()) => {
@@ -78,7 +75,8 @@ impl Channel {
     /// `writelines(list)`.
     pub(crate) fn write_lines(&self, list: &Any) -> PyResult<()> {
         let items = list.collect()?;
-        if !self.may_write("writelines")? || items.is_empty() || self.is_lost()? {
+        self.may_write("writelines")?;
+        if items.is_empty() || self.is_lost()? {
             return Ok(());
         }
         for item in &items {
@@ -93,7 +91,7 @@ impl Channel {
             return Ok(());
         }
         if self.blocked.get() {
-            return self.grown();
+            return self.base.grown();
         }
         match self.turn_to_wait_for() {
             Some(()) => self.held_back(),
@@ -103,11 +101,8 @@ impl Channel {
 
     /// Refuses to write after the end, and while a file is sent.
     #[inline]
-    fn may_write(&self, method: &str) -> PyResult<bool> {
+    fn may_write(&self, method: &str) -> PyResult<()> {
         if self.eof.get() {
-            if self.medium == Medium::WritePipe {
-                return Ok(true);
-            }
             return Err(raise!(
                 err::runtime_error(),
                 "Cannot call {method}() after write_eof()"
@@ -119,26 +114,23 @@ impl Channel {
                 "unable to {method}; sendfile is in progress"
             ));
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Whether the connection is lost, which is logged if the program writes on and on.
     #[inline]
     fn is_lost(&self) -> PyResult<bool> {
-        let lost = self.base.conn_lost.get();
-        let refused = lost > 0 || self.medium == Medium::WritePipe && self.base.closing.get();
-        if !refused {
+        let (lost, text) = match self.medium {
+            Medium::Socket => (false, "socket.send() raised exception."),
+            _ => (
+                self.base.closing.get(),
+                "pipe closed by peer or os.write(pipe, data) raised exception.",
+            ),
+        };
+        if self.base.conn_lost.get() == 0 && !lost {
             return Ok(false);
         }
-        self.base.conn_lost.set(lost.saturating_add(1));
-        if lost >= WRITES_UNTIL_WARNING {
-            let text = match self.medium {
-                Medium::Socket => "socket.send() raised exception.",
-                _ => "pipe closed by peer or os.write(pipe, data) raised exception.",
-            };
-            import!("asyncio.log", "logger")?.method(intern!("warning"), &[&*value::str(text)?])?;
-        }
-        Ok(true)
+        self.base.written_in_vain(text).map(|()| true)
     }
 
     /// Whether bytes wait for the end of the turn: they do if the transport has written in it before.
@@ -190,7 +182,7 @@ impl Channel {
             }
         }
         self.block()?;
-        self.grown()
+        self.base.grown()
     }
 
     /// Adds bytes to those that wait.
@@ -248,7 +240,7 @@ impl Channel {
             Ok(()) if self.outgoing().is_empty() => Ok(()),
             Ok(()) => {
                 self.block()?;
-                self.grown()
+                self.base.grown()
             }
             Err(error) => self.failed(&error),
         }
@@ -334,7 +326,7 @@ impl Channel {
             self.blocked.set(false);
             self.base.unwatch(Side::Write);
         }
-        self.shrunk()?;
+        self.base.shrunk()?;
         // The protocol may have written more.
         if self.outgoing().is_empty() && self.base.conn_lost.get() == 0 {
             return self.emptied();
@@ -381,71 +373,6 @@ impl Channel {
             .map_err(|error| os_error(&error))
     }
 
-    /// More waits than before: above the high mark the protocol is paused.
-    pub(super) fn grown(&self) -> PyResult<()> {
-        let mut marks = self.base.marks.get();
-        let pause = marks.on_grow(self.base.waiting());
-        self.base.marks.set(marks);
-        if !pause {
-            return Ok(());
-        }
-        let told = self
-            .base
-            .protocol
-            .get()
-            .map_or(Ok(Obj::none()), |protocol| {
-                protocol.method0(intern!("pause_writing"))
-            });
-        self.flow_told(told, "pause_writing")
-    }
-
-    /// Less waits than before: at the low mark the protocol goes on.
-    fn shrunk(&self) -> PyResult<()> {
-        let mut marks = self.base.marks.get();
-        let resume = marks.on_shrink(self.base.waiting());
-        self.base.marks.set(marks);
-        if !resume {
-            return Ok(());
-        }
-        let told = self.base.call(intern!("resume_writing"), &[]);
-        self.flow_told(told, "resume_writing")
-    }
-
-    /// What a protocol raises when it is paused or resumed is told, and changes nothing.
-    fn flow_told(&self, told: PyResult<Obj>, method: &str) -> PyResult<()> {
-        let Err(raised) = told else { return Ok(()) };
-        let exception = err::take(raised);
-        if step::leaves_loop(&exception) {
-            return Err(err::restore(exception));
-        }
-        let message = format!("protocol.{method}() failed");
-        self.base.report(&message, &exception)
-    }
-
-    /// How many bytes the kernel has not taken.
-    pub(super) fn write_buffer_size(&self) -> PyResult<usize> {
-        self.flush_held_back()?;
-        Ok(self.outgoing().len())
-    }
-
-    /// `set_write_buffer_limits(high, low)`, in bytes.
-    pub(super) fn set_limits(&self, high: Option<&Any>, low: Option<&Any>) -> PyResult<()> {
-        let high = high.and_then(Any::some).map(Any::to_i64).transpose()?;
-        let low = low.and_then(Any::some).map(Any::to_i64).transpose()?;
-        let mut marks = self.base.marks.get();
-        let sizes = (limit(high), limit(low));
-        let accepted = match sizes {
-            (Ok(high), Ok(low)) => marks.set(high, low).is_ok(),
-            _ => false,
-        };
-        if !accepted {
-            return Err(invalid_limits(high, low));
-        }
-        self.base.marks.set(marks);
-        self.flush_held_back()?;
-        self.grown()
-    }
-
     /// `_make_empty_waiter()`: a future that is done when nothing is left to write; until
     /// [`Channel::reset_drained`] nothing more may be written.
     pub(super) fn make_drained(&self) -> PyResult<Obj> {
@@ -467,22 +394,8 @@ impl Channel {
     }
 }
 
-fn limit(given: Option<i64>) -> Result<Option<usize>, std::num::TryFromIntError> {
-    given.map(usize::try_from).transpose()
-}
-
-#[cold]
-fn invalid_limits(high: Option<i64>, low: Option<i64>) -> Raised {
-    let high = high.unwrap_or_else(|| low.map_or(EARLY as i64, |low| low.saturating_mul(4)));
-    let low = low.unwrap_or(high / 4);
-    raise!(
-        err::value_error(),
-        "high ({high}) must be >= low ({low}) must be >= 0"
-    )
-}
-
 /// Whether `write` takes the object.
-fn is_bytes_like(object: &Any) -> bool {
+pub(super) fn is_bytes_like(object: &Any) -> bool {
     use crate::kit::ffi;
     // SAFETY: alive.
     unsafe {

@@ -1,0 +1,434 @@
+//! Datagrams: each goes out at once or waits whole, and comes in with the address of its sender.
+
+use super::base::{self, os_error, Base, Kind};
+use super::channel;
+use super::descriptor::Descriptor;
+use super::write::is_bytes_like;
+use super::{address, closing, create, methods};
+use crate::kit::buffer::Buffer;
+use crate::kit::{
+    err, value, Any, Args, Class, Native, Obj, ObjCell, Own, PyResult, Signature, Visitor,
+};
+use crate::runtime::io::Side;
+use crate::runtime::target::Told;
+use crate::runtime::EventLoop;
+use crate::{intern, raise};
+use ioxide_core::net::address::RawAddress;
+use ioxide_core::net::datagram::{receive_from, send_to};
+use ioxide_core::sys;
+use std::cell::{Cell, UnsafeCell};
+use std::collections::VecDeque;
+use std::io;
+
+/// How many datagrams are received before others have their turn.
+const RECEIVES: usize = 32;
+/// What a waiting datagram counts besides its bytes.
+const HEADER: usize = 8;
+
+/// `ioxide.DatagramTransport`.
+#[repr(C)]
+pub(crate) struct DatagramTransport {
+    base: Base,
+    /// Where everything is sent; others may not be named.
+    address: ObjCell,
+    queue: UnsafeCell<VecDeque<Datagram>>,
+    /// The bytes in the queue, with their headers.
+    size: Cell<usize>,
+    connected: Cell<bool>,
+    family: Cell<i32>,
+    /// The last sender, in both forms: the next is often the same, and the answer goes there.
+    peer_raw: Cell<Option<RawAddress>>,
+    peer: ObjCell,
+}
+
+/// A datagram that waits.
+struct Datagram {
+    /// A bytes object.
+    data: Obj,
+    /// The receiver or `None`.
+    address: Obj,
+}
+
+static CLASS: Class = Class::new();
+
+// SAFETY: `repr(C)`, begins with `Head`, and the class is built from it below.
+unsafe impl Native for DatagramTransport {
+    type Extra = ();
+
+    fn class() -> &'static Class {
+        &CLASS
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        self.base.traverse(visitor);
+        visitor.cell(&self.address);
+        visitor.cell(&self.peer);
+        for datagram in self.queue().iter() {
+            visitor.object(&datagram.address);
+        }
+    }
+
+    fn clear(&self) {
+        self.base.clear();
+        self.address.clear();
+        self.peer.clear();
+        self.discard();
+    }
+
+    fn finalize(&self) {
+        closing::abandoned(&self.base);
+    }
+}
+
+// SAFETY: begins with `Target`.
+unsafe impl Told for DatagramTransport {
+    fn fire(&self) -> PyResult<()> {
+        self.base.fire()
+    }
+
+    fn readable(&self) -> PyResult<()> {
+        for _ in 0..RECEIVES {
+            if !self.base.is_reading() || !self.receive()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn writable(&self) -> PyResult<()> {
+        self.send_waiting()
+    }
+}
+
+unsafe fn waiting(object: &Any) -> usize {
+    // SAFETY: the kind below belongs to this class only.
+    unsafe { object.cast_unchecked::<DatagramTransport>() }
+        .size
+        .get()
+}
+
+unsafe fn flush(_: &Any) -> PyResult<()> {
+    // Nothing is held back.
+    Ok(())
+}
+
+unsafe fn discard(object: &Any) {
+    // SAFETY: as above.
+    unsafe { object.cast_unchecked::<DatagramTransport>() }.discard();
+}
+
+static KIND: Kind = Kind {
+    name: "DatagramTransport",
+    what: "datagram transport",
+    object_key: "socket",
+    waiting,
+    flush,
+    discard,
+    expected: base::is_os_error,
+};
+
+impl DatagramTransport {
+    /// The queue of datagrams. No Python code may run while it is borrowed.
+    #[allow(clippy::mut_from_ref, reason = "see the caller's promise")]
+    fn queue(&self) -> &mut VecDeque<Datagram> {
+        // SAFETY: the interpreter lock is held, and by the caller's promise there is no other borrow.
+        unsafe { &mut *self.queue.get() }
+    }
+
+    fn discard(&self) {
+        let given_up = std::mem::take(self.queue());
+        self.size.set(0);
+        if !given_up.is_empty() {
+            self.base.unwatch(Side::Write);
+        }
+        drop(given_up);
+    }
+
+    /// Receives one datagram; says whether there may be more.
+    fn receive(&self) -> PyResult<bool> {
+        let mut outcome = None;
+        self.base.with_loop(|event_loop| {
+            let space = event_loop.hub.buffer();
+            let received = self.base.descriptor.usable();
+            let received = received.and_then(|fd| receive_from(fd, space));
+            outcome = Some(received.map(|(count, sender)| {
+                // SAFETY: the kernel has initialised as many bytes as it counts.
+                (
+                    value::bytes(unsafe { space[..count].assume_init_ref() }),
+                    sender,
+                )
+            }));
+            Ok(())
+        })?;
+        match outcome {
+            Some(Ok((data, sender))) => {
+                let (data, sender) = (data?, self.sender(sender)?);
+                self.base
+                    .call(intern!("datagram_received"), &[&data, &sender])?;
+                Ok(true)
+            }
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Some(Err(error)) => self.error_received(&error).map(|()| false),
+            None => Ok(false),
+        }
+    }
+
+    /// The sender as Python has it.
+    fn sender(&self, raw: RawAddress) -> PyResult<Obj> {
+        if self.peer_raw.get() == Some(raw) {
+            if let Some(peer) = self.peer.get() {
+                return Ok(peer);
+            }
+        }
+        if raw.family() == libc::AF_UNSPEC {
+            return Ok(Obj::none());
+        }
+        let peer = address::to_python(&raw.decode())?;
+        self.peer_raw.set(Some(raw));
+        self.peer.set(peer.clone());
+        Ok(peer)
+    }
+
+    #[cold]
+    fn error_received(&self, error: &io::Error) -> PyResult<()> {
+        let exception = err::take(os_error(error));
+        self.told_of(&exception)
+    }
+
+    fn told_of(&self, exception: &Any) -> PyResult<()> {
+        self.base
+            .call(intern!("error_received"), &[exception])
+            .map(drop)
+    }
+
+    /// `sendto(data, addr=None)`.
+    fn sendto(&self, args: Args<'_>) -> PyResult<()> {
+        const SIGNATURE: Signature<2> = Signature::new("sendto", ["data", "addr"], 1);
+        let [Some(data), address] = args.bind(&SIGNATURE)? else {
+            return Ok(());
+        };
+        if !data.is_bytes() && !is_bytes_like(data) {
+            return Err(raise!(
+                err::type_error(),
+                "data argument must be a bytes-like object, not '{}'",
+                data.type_name()
+            ));
+        }
+        let address = self.receiver(address.and_then(Any::some))?;
+        if self.base.over.get() || self.base.conn_lost.get() > 0 && !self.address.is_empty() {
+            return self.base.written_in_vain("socket.send() raised exception.");
+        }
+        if self.queue().is_empty() {
+            let sent = if data.is_bytes() {
+                self.send(data.bytes_content(), data, &address)
+            } else {
+                self.send(Buffer::readable(data)?.bytes(), data, &address)
+            };
+            match sent {
+                Ok(()) => return Ok(()),
+                Err(Failure::Blocked) => self.base.watch(Side::Write)?,
+                Err(Failure::Os(exception)) => return self.told_of(&exception),
+                Err(Failure::Other(exception)) => {
+                    let message = "Fatal write error on datagram transport";
+                    return closing::fatal(&self.base, err::restore(exception), message);
+                }
+            }
+        }
+        let data = if data.is_bytes() {
+            data.own()
+        } else {
+            value::bytes(Buffer::readable(data)?.bytes())?
+        };
+        self.size
+            .set(self.size.get() + data.bytes_content().len() + HEADER);
+        self.queue().push_back(Datagram { data, address });
+        self.base.grown()
+    }
+
+    /// Where a datagram goes: the one address of the transport, if it has one.
+    fn receiver(&self, given: Option<&Any>) -> PyResult<Obj> {
+        let Some(own) = self.address.get() else {
+            return Ok(given.map_or_else(Obj::none, Any::own));
+        };
+        match given {
+            Some(given) if !given.equals(&own)? => Err(raise!(
+                err::value_error(),
+                "Invalid address: must be None or {}",
+                own.repr_text()
+            )),
+            _ => Ok(own),
+        }
+    }
+
+    /// Sends the bytes, which are those of `data`.
+    fn send(&self, bytes: &[u8], data: &Any, receiver: &Any) -> Result<(), Failure> {
+        let fd = self.base.descriptor.usable().map_err(Failure::from)?;
+        if self.connected.get() {
+            return sys::send(fd, bytes).map(drop).map_err(Failure::from);
+        }
+        match self.raw_receiver(receiver) {
+            Some(raw) => send_to(fd, bytes, &raw).map(drop).map_err(Failure::from),
+            // A name, or nonsense: the socket object knows what to do or to say.
+            None => self.send_by_object(data, receiver),
+        }
+    }
+
+    /// The receiver in the kernel's form, if that takes no lookup.
+    fn raw_receiver(&self, receiver: &Any) -> Option<RawAddress> {
+        if self.peer.holds(receiver) {
+            return self.peer_raw.get();
+        }
+        let numeric = address::numeric(receiver, self.family.get());
+        numeric.and_then(|address| address.encode().ok())
+    }
+
+    #[cold]
+    fn send_by_object(&self, data: &Any, receiver: &Any) -> Result<(), Failure> {
+        let sent = self
+            .base
+            .descriptor
+            .socket()
+            .and_then(|socket| match socket {
+                Some(socket) => socket.method(intern!("sendto"), &[data, receiver]),
+                None => Ok(Obj::none()),
+            });
+        let Err(raised) = sent else { return Ok(()) };
+        if err::matches(err::blocking_io()) || err::matches(err::interrupted()) {
+            err::discard(raised);
+            return Err(Failure::Blocked);
+        }
+        let exception = err::take(raised);
+        Err(if base::is_os_error(&exception) {
+            Failure::Os(exception)
+        } else {
+            Failure::Other(exception)
+        })
+    }
+
+    /// The descriptor takes datagrams again.
+    fn send_waiting(&self) -> PyResult<()> {
+        while !self.base.over.get() {
+            let Some(Datagram { data, address }) = self.queue().pop_front() else {
+                break;
+            };
+            let size = data.bytes_content().len() + HEADER;
+            match self.send(data.bytes_content(), &data, &address) {
+                Ok(()) => self.size.set(self.size.get().saturating_sub(size)),
+                Err(Failure::Blocked) => {
+                    self.queue().push_front(Datagram { data, address });
+                    break;
+                }
+                Err(Failure::Os(exception)) => {
+                    self.size.set(self.size.get().saturating_sub(size));
+                    self.told_of(&exception)?;
+                }
+                Err(Failure::Other(exception)) => {
+                    let message = "Fatal write error on datagram transport";
+                    return closing::fatal(&self.base, err::restore(exception), message);
+                }
+            }
+        }
+        self.base.shrunk()?;
+        if !self.queue().is_empty() || self.base.conn_lost.get() > 0 {
+            return Ok(());
+        }
+        self.base.unwatch(Side::Write);
+        if self.base.closing.get() {
+            self.base.conn_lost.set(1);
+            return closing::lost(&self.base);
+        }
+        Ok(())
+    }
+}
+
+/// Why a datagram was not sent.
+enum Failure {
+    /// The kernel takes none for now.
+    Blocked,
+    /// An `OSError`, which is the protocol's to know.
+    Os(Obj),
+    /// Any other exception.
+    Other(Obj),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return Failure::Blocked;
+        }
+        Failure::Os(err::take(os_error(&error)))
+    }
+}
+
+/// `_datagram_transport(loop, sock, protocol, waiter, address, context)`.
+pub(crate) fn make(args: Args<'_>) -> PyResult<Own<DatagramTransport>> {
+    const SIGNATURE: Signature<6> = Signature::new(
+        "_datagram_transport",
+        ["loop", "sock", "protocol", "waiter", "address", "context"],
+        6,
+    );
+    let [Some(event_loop), Some(sock), Some(protocol), waiter, address, context] =
+        args.bind(&SIGNATURE)?
+    else {
+        return Err(raise!(
+            err::type_error(),
+            "_datagram_transport() needs a socket"
+        ));
+    };
+    let event_loop: &EventLoop = create::native_loop(event_loop)?;
+    crate::runtime::io::refuse_transport(event_loop, crate::runtime::io::descriptor(sock)?)?;
+    let descriptor = Descriptor::adopted(sock)?;
+    let transport = DatagramTransport {
+        base: Base::new(
+            &DatagramTransport::KIND,
+            &KIND,
+            event_loop,
+            protocol,
+            descriptor,
+        ),
+        address: ObjCell::empty(),
+        queue: UnsafeCell::new(VecDeque::new()),
+        size: Cell::new(0),
+        connected: Cell::new(false),
+        family: Cell::new(libc::AF_UNSPEC),
+        peer_raw: Cell::new(None),
+        peer: ObjCell::empty(),
+    }
+    .make()?;
+    let base = &transport.base;
+    base.learn_addresses(None);
+    let (local, peer) = base.known_addresses();
+    transport
+        .family
+        .set(local.map_or(libc::AF_UNSPEC, |local| local.family()));
+    transport.connected.set(peer.is_some());
+    if let Some(address) = address.and_then(Any::some) {
+        transport.address.set(address.own());
+    }
+    base.equip(waiter, context);
+    base.schedule_begin()?;
+    Ok(transport)
+}
+
+pub(super) fn build() -> PyResult<()> {
+    channel::spec::<DatagramTransport>(c"ioxide.DatagramTransport", "DatagramTransport")?
+        .doc(c"The transport of a datagram socket.\n\nAs asyncio.DatagramTransport.")
+        .methods(methods::reading())
+        .methods(methods::flow())
+        .methods([
+            crate::method!(args DatagramTransport, "sendto", DatagramTransport::sendto,
+                "Sends a datagram, without waiting."),
+            crate::method!(onearg Base, "set_protocol",
+                |this: &Base, protocol: &Any| this.protocol.set(protocol.own()),
+                "Sets the protocol."),
+        ])
+        .getset(methods::socket_properties())
+        .getset([crate::getter!(
+            DatagramTransport,
+            "_address",
+            |this: &DatagramTransport| this.address.get_or_none(),
+            "Where everything is sent, or None."
+        )])
+        .build(&CLASS)?;
+    Ok(())
+}
