@@ -53,21 +53,8 @@ from typing import Any as _Any
 
 # Not native yet: these work on ioxide's loop and tasks as asyncio has them.
 from asyncio import (  # isort: skip
-    TaskGroup,
-    Timeout,
-    as_completed,
     create_subprocess_exec,
     create_subprocess_shell,
-    create_task,
-    ensure_future,
-    gather,
-    run_coroutine_threadsafe,
-    shield,
-    timeout,
-    timeout_at,
-    wait,
-    wait_for,
-    wrap_future,
 )
 
 from . import _install
@@ -89,6 +76,8 @@ from ._ioxide import (
     StreamReaderProtocol,
     StreamWriter,
     Task,
+    TaskGroup,
+    Timeout,
     TimerHandle,
     __version__ as __version__,
     _enter_task,
@@ -96,8 +85,22 @@ from ._ioxide import (
     _register_task,
     _unregister_task,
     all_tasks,
+    as_completed,
+    create_eager_task_factory,
+    create_task,
     current_task,
+    ensure_future,
+    future_add_to_awaited_by,
+    future_discard_from_awaited_by,
+    gather,
+    run_coroutine_threadsafe,
+    shield,
     sleep,
+    timeout,
+    timeout_at,
+    wait,
+    wait_for,
+    wrap_future,
 )
 from ._policy import get_event_loop, new_event_loop
 from ._streams import open_connection, open_unix_connection, start_server, start_unix_server
@@ -115,6 +118,9 @@ from .server import Server
 
 #: The one loop there is; the name is from the days when there was another for processes.
 SelectorEventLoop = EventLoop
+
+#: A task factory whose tasks begin at once, inside of who creates them.
+eager_task_factory = create_eager_task_factory(Task)
 
 #: Every public name of asyncio through 3.15, whichever Python runs, and ioxide's own.
 __all__ = [

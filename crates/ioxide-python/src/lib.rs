@@ -1,6 +1,7 @@
 //! The extension module `ioxide._ioxide`: its table of contents and nothing else.
 
 mod awaitable;
+mod combine;
 mod errors;
 mod event_loop;
 mod executor;
@@ -11,6 +12,7 @@ mod kit;
 mod layout;
 mod running;
 mod runtime;
+mod scope;
 mod streams;
 mod sync;
 mod task;
@@ -27,12 +29,15 @@ fn build_classes() -> PyResult<()> {
     task::build()?;
     handle::build()?;
     awaitable::ready::build()?;
+    awaitable::wrapped::build()?;
     awaitable::sleep::build()?;
     streams::build()?;
     sync::build()?;
     fork::count()?;
     executor::build()?;
     transport::build()?;
+    combine::build()?;
+    scope::build()?;
     event_loop::build()
 }
 
@@ -58,6 +63,12 @@ fn classes() -> Vec<(&'static CStr, &'static Any)> {
         (
             c"BaseThreadPool",
             executor::pool::ThreadPool::class().object(),
+        ),
+        (c"TaskGroup", scope::task_group::TaskGroup::class().object()),
+        (c"Timeout", scope::timeout::Timeout::class().object()),
+        (
+            c"_GatheringFuture",
+            combine::gather::Gathering::class().object(),
         ),
     ];
     all.extend(sync::classes());
@@ -118,6 +129,76 @@ fn functions() -> Vec<ffi::PyMethodDef> {
             "_join_workers",
             |_: Args<'_>| executor::at_exit::join_all(),
             "Runs what is queued for threads, and waits for them."
+        ),
+        function!(
+            "create_task",
+            combine::ensure_future::create_task,
+            "A task of the running loop that runs the coroutine."
+        ),
+        function!(
+            "ensure_future",
+            combine::ensure_future::ensure_future,
+            "The future itself, or a task that awaits the object."
+        ),
+        function!(
+            "gather",
+            combine::gather::gather,
+            "A future of the list of results, in the order of the arguments."
+        ),
+        function!(
+            "shield",
+            combine::shield::shield,
+            "A future with the outcome of arg, whose cancellation does not reach arg."
+        ),
+        function!(
+            "wait",
+            combine::wait::wait,
+            "Waits for the futures; the sets of those that are done and those that are not."
+        ),
+        function!(
+            "wait_for",
+            combine::wait_for::wait_for,
+            "The result of fut; TimeoutError after timeout seconds."
+        ),
+        function!(
+            "as_completed",
+            combine::as_completed::as_completed,
+            "An iterator over the awaitables in the order in which they are done."
+        ),
+        function!(
+            "wrap_future",
+            combine::chain::wrap_future,
+            "A future of the loop with the outcome of a concurrent.futures.Future."
+        ),
+        function!(
+            "run_coroutine_threadsafe",
+            combine::chain::run_coroutine_threadsafe,
+            "Runs the coroutine on the loop of another thread; a concurrent.futures.Future."
+        ),
+        function!(
+            "create_eager_task_factory",
+            combine::eager::create_eager_task_factory,
+            "A task factory whose tasks begin at once."
+        ),
+        function!(
+            "future_add_to_awaited_by",
+            combine::awaited_by::add,
+            "Notes that waiter awaits fut, for call graphs."
+        ),
+        function!(
+            "future_discard_from_awaited_by",
+            combine::awaited_by::discard,
+            "Takes the note back."
+        ),
+        function!(
+            "timeout",
+            scope::timeout::timeout,
+            "A scope that is cancelled after delay seconds."
+        ),
+        function!(
+            "timeout_at",
+            scope::timeout::timeout_at,
+            "A scope that is cancelled when the loop's clock has reached when."
         ),
         function!(
             "_set_facade",

@@ -24,6 +24,7 @@
 pub(crate) mod inner;
 pub(crate) mod ready;
 pub(crate) mod sleep;
+pub(crate) mod wrapped;
 
 use crate::future::{settle, FutureView};
 use crate::kit::send::{self, Sent};
@@ -31,6 +32,7 @@ use crate::kit::{
     err, ffi, Any, Args, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult, Raw, Signature,
     Visitor,
 };
+use crate::runtime::target::TargetKind;
 use crate::runtime::work::Work;
 use crate::runtime::EventLoop;
 use crate::task::Task;
@@ -63,7 +65,10 @@ pub(crate) enum Flow {
 }
 
 /// What distinguishes one kind of awaitable from another.
+#[repr(C)]
 pub(crate) struct Kind {
+    /// First, so that an awaitable is a target too.
+    told: TargetKind,
     /// For the warning about what was never awaited.
     pub(crate) name: &'static str,
     /// The first step.
@@ -79,6 +84,7 @@ impl Kind {
     /// The same under another name: for one class that serves several functions.
     pub(crate) const fn named(&self, name: &'static str) -> Kind {
         Kind {
+            told: self.told,
             name,
             start: self.start,
             resume: self.resume,
@@ -93,6 +99,8 @@ impl Kind {
 /// As [`Native`], and the struct begins with [`Wait`].
 pub(crate) unsafe trait Awaitable: Native {
     const NAME: &'static str;
+    /// What it does when it is told things, for an awaitable that is a target.
+    const TOLD: TargetKind = TargetKind::DEAF;
 
     fn start(&self) -> PyResult<Flow>;
     fn resume(&self) -> PyResult<Flow>;
@@ -101,6 +109,7 @@ pub(crate) unsafe trait Awaitable: Native {
     }
 
     const KIND: Kind = Kind {
+        told: Self::TOLD,
         name: Self::NAME,
         start: {
             unsafe fn start<T: Awaitable>(object: &Any) -> PyResult<Flow> {
@@ -192,6 +201,11 @@ impl Wait {
 
     pub(crate) fn state(&self) -> State {
         self.state.get()
+    }
+
+    /// Notes the iterator to which the awaitable delegates ([`Flow::Pass`]): call graphs follow it.
+    pub(crate) fn set_delegate(&self, inner: Obj) {
+        self.waiter.set(inner);
     }
 
     /// Parks the task on the awaitable, if it has just yielded itself. One that was woken before the task
@@ -393,7 +407,6 @@ impl Wait {
                 Ok(Sent::Yielded(future))
             }
             Ok(Flow::Pass(yielded)) => {
-                self.waiter.clear();
                 self.state.set(State::Woken);
                 Ok(Sent::Yielded(yielded))
             }

@@ -2,6 +2,7 @@
 //!
 //! `ioxide.EventLoop`, in the façade, derives from this class and adds what only puts these together.
 
+use crate::combine::eager::EagerTaskFactory;
 use crate::future::Future;
 use crate::handle::timer::{to_when, TimerHandle};
 use crate::handle::Handle;
@@ -55,6 +56,13 @@ fn only_context<'a>(function: &str, args: Args<'a>) -> PyResult<Option<&'a Any>>
         }
     }
     Ok(context)
+}
+
+/// Whether the factory is the one that begins our own tasks at once, which needs no call.
+fn makes_eager_tasks(factory: &Any) -> bool {
+    factory
+        .exact::<EagerTaskFactory>()
+        .is_some_and(EagerTaskFactory::makes_native_tasks)
 }
 
 pub(crate) fn missing(function: &str, name: &str) -> crate::kit::Raised {
@@ -176,7 +184,7 @@ impl EventLoop {
     }
 
     /// `create_task(coro, *, name, context, eager_start, **kwargs)`, through the factory if there is one.
-    fn create_task(&self, args: Args<'_>) -> PyResult<Obj> {
+    pub(crate) fn create_task(&self, args: Args<'_>) -> PyResult<Obj> {
         let [coro, ..] = args.positional() else {
             return Err(missing("create_task", "coro"));
         };
@@ -188,37 +196,30 @@ impl EventLoop {
                 args.positional().len()
             ));
         }
-        if let Some(factory) = self.task_factory.get() {
+        let factory = self.task_factory.get();
+        let eagerly = factory.as_deref().is_some_and(makes_eager_tasks);
+        if let Some(factory) = factory.filter(|_| !eagerly) {
             return self.create_task_by(&factory, coro, args);
         }
         const SIGNATURE: Signature<4> =
             Signature::new("create_task", ["coro", "name", "context", "eager_start"], 1)
                 .keyword_only_after(1);
         let [_, name, context, eager] = args.bind(&SIGNATURE)?;
-        let eager = eager.map_or(Ok(false), Any::truthy)?;
-        if eager {
-            return self.create_eagerly(coro, name, context);
-        }
+        let eager = eager.map_or(Ok(eagerly), Any::truthy)?;
         let (name, context) = (name.and_then(Any::some), context.and_then(Any::some));
-        Ok(Task::spawn(self, coro, name, context)?.into_obj())
+        Ok(Task::spawn(self, coro, name, context, eager)?.into_obj())
     }
 
-    fn create_eagerly(
-        &self,
-        coro: &Any,
-        name: Option<&Any>,
-        context: Option<&Any>,
-    ) -> PyResult<Obj> {
-        let (none, yes) = (Obj::none(), value::bool(true));
-        Task::class().object().call_with(
-            &[coro],
-            &[
-                (intern!("loop"), self.as_any()),
-                (intern!("name"), name.unwrap_or(&none)),
-                (intern!("context"), context.unwrap_or(&none)),
-                (intern!("eager_start"), &yes),
-            ],
-        )
+    /// `create_task(coro)`.
+    #[inline]
+    pub(crate) fn spawn(&self, coro: &Any) -> PyResult<Obj> {
+        self.refuse_if_closed()?;
+        let eager = match self.task_factory.get() {
+            None => false,
+            Some(factory) if makes_eager_tasks(&factory) => true,
+            Some(factory) => return factory.call(&[self.as_any(), coro]),
+        };
+        Ok(Task::spawn(self, coro, None, None, eager)?.into_obj())
     }
 
     /// `factory(loop, coro, **kwargs)`. What the factory does not know it need not accept: keywords that were

@@ -1,6 +1,7 @@
 //! A future seen without regard to its class: the parts that Future and Task share.
 
 use super::{Future, Waiters};
+use crate::combine::gather::Gathering;
 use crate::kit::{err, Any, Native, Obj, PyResult};
 use crate::layout::FutureBase;
 use crate::raise;
@@ -39,7 +40,8 @@ impl<'a> FutureView<'a> {
         native.then(|| unsafe { FutureView::of_native(object) })
     }
 
-    /// As [`FutureView::of`], for objects of exactly our classes, whose methods nobody has overridden.
+    /// As [`FutureView::of`], for objects of exactly our classes, whose methods nobody has overridden (but for
+    /// `cancel`, which each has its own: see [`cancel_any`](crate::task::cancel::cancel_any)).
     #[inline]
     pub(crate) fn exact(object: &'a Any) -> Option<FutureView<'a>> {
         // SAFETY: just checked.
@@ -50,7 +52,9 @@ impl<'a> FutureView<'a> {
 #[inline(always)]
 fn is_exact(object: &Any) -> bool {
     let class = object.type_raw();
-    class == Task::class().raw() || class == Future::class().raw()
+    class == Task::class().raw()
+        || class == Future::class().raw()
+        || class == Gathering::class().raw()
 }
 
 /// The future's loop, or asyncio's error for one whose `__init__` never ran.

@@ -60,6 +60,30 @@ pub(crate) fn tuple(items: &[&Any]) -> PyResult<Obj> {
     }
 }
 
+/// A new tuple that takes these references.
+pub(crate) fn tuple_of(items: impl ExactSizeIterator<Item = Obj>) -> PyResult<Obj> {
+    // SAFETY: every slot of the new tuple is filled; the iterator says exactly how many there are.
+    unsafe {
+        let made = Obj::steal_or_raised(ffi::PyTuple_New(items.len() as ffi::Py_ssize_t))?;
+        for (index, item) in items.enumerate() {
+            ffi::PyTuple_SET_ITEM(made.raw(), index as ffi::Py_ssize_t, item.into_raw());
+        }
+        Ok(made)
+    }
+}
+
+/// `tuple(iterable)`.
+pub(crate) fn tuple_from(iterable: &Any) -> PyResult<Obj> {
+    // SAFETY: alive; a new reference or null.
+    unsafe { Obj::steal_or_raised(ffi::PySequence_Tuple(iterable.raw())) }
+}
+
+/// `set(iterable)`.
+pub(crate) fn set_of(iterable: &Any) -> PyResult<Obj> {
+    // SAFETY: alive; a new reference or null.
+    unsafe { Obj::steal_or_raised(ffi::PySet_New(iterable.raw())) }
+}
+
 /// A new list that takes these references.
 pub(crate) fn list(items: impl ExactSizeIterator<Item = Obj>) -> PyResult<Obj> {
     // SAFETY: every slot of the new list is filled; the iterator says exactly how many there are.
@@ -229,6 +253,19 @@ impl Any {
     pub(crate) fn repr(&self) -> PyResult<Obj> {
         // SAFETY: alive.
         unsafe { Obj::steal_or_raised(ffi::PyObject_Repr(self.raw())) }
+    }
+
+    /// `str()` as Rust text, for messages; what has none is shown by its `repr()`.
+    pub(crate) fn str_text(&self) -> String {
+        // SAFETY: alive; a new reference or null.
+        let text = unsafe { Obj::steal_or_raised(ffi::PyObject_Str(self.raw())) };
+        match text.and_then(|text| text.to_str().map(str::to_owned)) {
+            Ok(text) => text,
+            Err(raised) => {
+                err::discard(raised);
+                self.repr_text()
+            }
+        }
     }
 
     /// `repr()` as Rust text, for messages; what cannot be shown is named by its type.

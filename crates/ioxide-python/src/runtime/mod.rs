@@ -6,6 +6,7 @@
 //!    Python code runs.
 //! 3. A loop that sleeps has said so before it gave up the lock; whoever adds work afterwards wakes it.
 
+pub(crate) mod alarm;
 pub(crate) mod clock;
 pub(crate) mod io;
 pub(crate) mod lifecycle;

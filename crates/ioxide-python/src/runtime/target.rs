@@ -3,6 +3,7 @@
 use crate::kit::{Any, Class, Head, Native, Obj, ObjCell, Own, PyResult};
 
 /// What a kind of target does when it is told; the default is nothing.
+#[derive(Clone, Copy)]
 pub(crate) struct TargetKind {
     /// A future it waits for is done.
     pub(crate) done: unsafe fn(&Any, &Any) -> PyResult<()>,
@@ -12,6 +13,24 @@ pub(crate) struct TargetKind {
     pub(crate) readable: unsafe fn(&Any) -> PyResult<()>,
     /// Its descriptor is writable.
     pub(crate) writable: unsafe fn(&Any) -> PyResult<()>,
+}
+
+impl TargetKind {
+    /// Not told anything.
+    pub(crate) const DEAF: TargetKind = {
+        unsafe fn nobody(_: &Any) -> PyResult<()> {
+            Ok(())
+        }
+        unsafe fn done(_: &Any, _: &Any) -> PyResult<()> {
+            Ok(())
+        }
+        TargetKind {
+            done,
+            fire: nobody,
+            readable: nobody,
+            writable: nobody,
+        }
+    };
 }
 
 /// The head of every target.
@@ -36,7 +55,8 @@ unsafe impl Native for Target {
 /// A class of targets.
 ///
 /// # Safety
-/// As [`Native`], and the struct begins with [`Target`] made of [`Told::KIND`].
+/// As [`Native`], and the struct begins with [`Target`] made of [`Told::KIND`], or with the head of an awaitable
+/// whose [`TOLD`](crate::awaitable::Awaitable::TOLD) is that.
 pub(crate) unsafe trait Told: Native {
     fn done(&self, _future: &Any) -> PyResult<()> {
         Ok(())
@@ -125,11 +145,6 @@ impl Target {
     /// The callable by which Python code, and loops that are not ours, tell the target that a future is
     /// done.
     pub(crate) fn callable(&self) -> PyResult<Obj> {
-        struct Entry(crate::kit::ffi::PyMethodDef);
-        // SAFETY: the entry is never written to.
-        unsafe impl Send for Entry {}
-        // SAFETY: as above.
-        unsafe impl Sync for Entry {}
         static ENTRY: std::sync::OnceLock<Entry> = std::sync::OnceLock::new();
         let entry = ENTRY.get_or_init(|| {
             Entry(crate::method!(onearg Target, "_done_callback",
@@ -137,4 +152,23 @@ impl Target {
         });
         crate::kit::class::bound_function(&entry.0, self.as_any())
     }
+
+    /// The callable by which loops that are not ours tell the target that its timer is due.
+    pub(crate) fn fire_callable(&self) -> PyResult<Obj> {
+        static ENTRY: std::sync::OnceLock<Entry> = std::sync::OnceLock::new();
+        let entry = ENTRY.get_or_init(|| {
+            Entry(
+                crate::method!(noargs Target, "_fire", Target::fire, "The timer is due."),
+            )
+        });
+        crate::kit::class::bound_function(&entry.0, self.as_any())
+    }
 }
+
+/// A method table entry, which the interpreter wants to live for ever.
+struct Entry(crate::kit::ffi::PyMethodDef);
+
+// SAFETY: the entry is never written to.
+unsafe impl Send for Entry {}
+// SAFETY: as above.
+unsafe impl Sync for Entry {}

@@ -77,11 +77,11 @@ impl EventLoop {
         self.timers.heap().insert(deadline, timer)
     }
 
-    /// Takes a timer out; one that has gone off is gone already.
+    /// Takes a timer out; false for one that has gone off, which is gone already.
     #[inline]
-    pub(crate) fn remove_timer(&self, key: TimerKey) {
+    pub(crate) fn remove_timer(&self, key: TimerKey) -> bool {
         let removed = self.timers.heap().remove(key);
-        drop(removed);
+        removed.is_some()
     }
 
     /// The instant `delay` seconds from now.

@@ -2,6 +2,7 @@
 
 use super::Task;
 use crate::awaitable;
+use crate::combine::gather::Gathering;
 use crate::future::{settle, Future};
 use crate::kit::{Any, Args, Native, Obj, PyResult, Signature};
 use crate::{intern, kit};
@@ -47,6 +48,9 @@ fn cancel_awaited(awaited: &Any, message: Option<&Any>) -> PyResult<bool> {
     if let Some(future) = awaited.exact::<Future>() {
         return settle::cancel(future.view(), message.map(Any::own));
     }
+    if let Some(gathering) = awaited.exact::<Gathering>() {
+        return gathering.cancel(message);
+    }
     let method = awaited.attr(intern!("cancel"))?;
     let none = Obj::none();
     method
@@ -74,4 +78,21 @@ pub(crate) fn uncancel(task: &Task) -> PyResult<Obj> {
     }
     debug_assert!(Task::class().is_instance(task.as_any()));
     cancelling(task)
+}
+
+/// `cancelling()` of any task.
+#[inline]
+pub(crate) fn cancelling_any(task: &Any) -> PyResult<i64> {
+    match task.exact::<Task>() {
+        Some(task) => Ok(task.base.num_cancels().into()),
+        None => task.method0(intern!("cancelling"))?.to_i64(),
+    }
+}
+
+/// `uncancel()` of any task.
+pub(crate) fn uncancel_any(task: &Any) -> PyResult<i64> {
+    match task.exact::<Task>() {
+        Some(task) => uncancel(task)?.to_i64(),
+        None => task.method0(intern!("uncancel"))?.to_i64(),
+    }
 }

@@ -161,12 +161,13 @@ impl Task {
         self.base.context.get_or_none()
     }
 
-    /// A task of a native loop, scheduled.
+    /// A task of a native loop, scheduled; or, if it is `eager` and the loop runs, begun.
     pub(crate) fn spawn(
         event_loop: &EventLoop,
         coro: &Any,
         name: Option<&Any>,
         context: Option<&Any>,
+        eager: bool,
     ) -> PyResult<Own<Task>> {
         let task = Task::empty().make()?;
         task.base.future.event_loop.set(event_loop.as_any().own());
@@ -174,6 +175,10 @@ impl Task {
             task.base.future.source_tb.set(future::extract_stack()?);
         }
         task.set_up(coro, name, context)?;
+        if eager && event_loop.is_running() {
+            eager::start(&task, event_loop.as_any())?;
+            return Ok(task);
+        }
         event_loop.push(Work::Step(task.clone()));
         registry::register(&task, event_loop.as_any())?;
         Ok(task)

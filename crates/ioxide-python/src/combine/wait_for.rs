@@ -1,0 +1,234 @@
+//! `wait_for()`: awaiting something for so long and no longer.
+
+use super::{add_edge, awaiter, child, ensure_future, remove_edge};
+use crate::awaitable::inner::Inner;
+use crate::awaitable::{spec, Awaitable, Flow, Wait};
+use crate::errors;
+use crate::future::{settle, FutureView};
+use crate::kit::send::Sent;
+use crate::kit::{
+    err, Any, Args, Class, Native, Obj, ObjCell, PyResult, Raised, Signature, Visitor,
+};
+use crate::raise;
+use crate::running;
+use crate::runtime::alarm;
+use crate::runtime::target::{TargetKind, Told};
+use crate::scope::expiry::{raise_timeout, Expiry};
+use std::cell::Cell;
+
+/// What is being waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// An inner iterator, which is driven from here: nothing but it knows what the task waits for.
+    Inner,
+    /// A future of ours, for which the task waits directly.
+    Future,
+    /// The end of a future that was cancelled because there was no time at all.
+    Cancelling,
+}
+
+/// `wait_for(fut, timeout)`: `async with timeout(...): return await fut`.
+#[repr(C)]
+struct WaitFor {
+    wait: Wait,
+    awaited: ObjCell,
+    inner: Inner,
+    timeout: ObjCell,
+    awaiter: ObjCell,
+    phase: Cell<Phase>,
+    expiry: Expiry,
+}
+
+static CLASS: Class = Class::new();
+
+// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
+unsafe impl Native for WaitFor {
+    type Extra = ();
+
+    fn class() -> &'static Class {
+        &CLASS
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        self.wait.traverse(visitor);
+        self.expiry.traverse(visitor);
+        self.inner.traverse(visitor);
+        visitor.cell(&self.awaited);
+        visitor.cell(&self.timeout);
+        visitor.cell(&self.awaiter);
+    }
+
+    fn clear(&self) {
+        self.wait.clear();
+        self.expiry.clear();
+        self.inner.clear();
+        self.awaited.clear();
+        self.timeout.clear();
+        self.awaiter.clear();
+    }
+
+    fn finalize(&self) {
+        self.wait.warn_if_never_awaited();
+    }
+}
+
+// SAFETY: begins with `Wait`, whose kind begins with the `Told::KIND` given here.
+unsafe impl Told for WaitFor {
+    fn done(&self, _future: &Any) -> PyResult<()> {
+        self.wait.wake()
+    }
+
+    fn fire(&self) -> PyResult<()> {
+        self.expiry.fire()
+    }
+}
+
+// SAFETY: begins with `Wait`.
+unsafe impl Awaitable for WaitFor {
+    const NAME: &'static str = "wait_for";
+    const TOLD: TargetKind = <WaitFor as Told>::KIND;
+
+    fn start(&self) -> PyResult<Flow> {
+        let event_loop = running::require_running_loop()?;
+        let when = match self.timeout.take() {
+            None => None,
+            Some(timeout) if timeout.to_f64()? <= 0.0 => return self.start_without_time(),
+            Some(timeout) => Some(alarm::deadline(&event_loop, &timeout)?),
+        };
+        self.expiry.enter(&event_loop, when, || self.target())?;
+        let awaited = self.awaited.get_or_none();
+        if let Some(view) = FutureView::exact(&awaited) {
+            if !view.base.is_pending() {
+                return self.end(settle::result(view).map(Sent::Returned));
+            }
+            self.phase.set(Phase::Future);
+            return Ok(Flow::Await(awaited));
+        }
+        self.awaited.clear();
+        let begun = self.inner.begin(&awaited);
+        drop(awaited);
+        if let Some(inner) = self.inner.iterator() {
+            self.wait.set_delegate(inner);
+        }
+        self.end(begun.and_then(|()| self.inner.resume()))
+    }
+
+    fn resume(&self) -> PyResult<Flow> {
+        match self.phase.get() {
+            Phase::Inner => self.end(self.inner.resume()),
+            Phase::Future => {
+                let awaited = self.awaited.get_or_none();
+                match FutureView::exact(&awaited) {
+                    Some(view) if !view.base.is_pending() => {
+                        self.end(settle::result(view).map(Sent::Returned))
+                    }
+                    _ => self.end(Err(raise!(
+                        err::runtime_error(),
+                        "await wasn't used with future"
+                    ))),
+                }
+            }
+            Phase::Cancelling => {
+                self.stop_listening()?;
+                self.result_or_timeout()
+            }
+        }
+    }
+
+    fn throw(&self, exception: Obj) -> PyResult<Flow> {
+        match self.phase.get() {
+            Phase::Inner => self.end(self.inner.throw(&exception)),
+            Phase::Future => self.end(Err(err::raise_instance(&exception))),
+            Phase::Cancelling => {
+                self.stop_listening()?;
+                Err(err::raise_instance(&exception))
+            }
+        }
+    }
+}
+
+impl WaitFor {
+    /// Hands on what the inner awaitable did; where it is over, so is the timeout.
+    #[inline]
+    fn end(&self, sent: PyResult<Sent>) -> PyResult<Flow> {
+        match sent {
+            Ok(Sent::Yielded(yielded)) => Ok(Flow::Pass(yielded)),
+            Ok(Sent::Returned(value)) => {
+                self.expiry.leave(None)?;
+                Ok(Flow::Return(value))
+            }
+            Err(raised) => Err(self.end_raised(raised)),
+        }
+    }
+
+    #[cold]
+    fn end_raised(&self, raised: Raised) -> Raised {
+        let exception = err::take(raised);
+        match self.expiry.leave(Some(&exception)) {
+            Ok(()) => err::restore(exception),
+            Err(raised) => raised,
+        }
+    }
+
+    /// There is no time: what is not done already is cancelled, and its end is awaited.
+    fn start_without_time(&self) -> PyResult<Flow> {
+        let fut = ensure_future::ensure(&self.awaited.get_or_none(), None)?;
+        if child::is_done(&fut)? {
+            return child::result(&fut).map(Flow::Return);
+        }
+        self.awaited.set(fut.clone());
+        self.phase.set(Phase::Cancelling);
+        child::listen(&fut, &self.target())?;
+        let awaiter = awaiter()?;
+        add_edge(&fut, awaiter.as_deref())?;
+        drop(self.awaiter.replace(awaiter));
+        if let Err(raised) = child::cancel(&fut) {
+            let exception = err::take(raised);
+            self.stop_listening()?;
+            return Err(err::restore(exception));
+        }
+        Ok(Flow::Park)
+    }
+
+    fn stop_listening(&self) -> PyResult<()> {
+        let fut = self.awaited.get_or_none();
+        child::unlisten(&fut, &self.target())?;
+        remove_edge(&fut, self.awaiter.take().as_deref())
+    }
+
+    fn result_or_timeout(&self) -> PyResult<Flow> {
+        match child::result(&self.awaited.get_or_none()) {
+            Ok(value) => Ok(Flow::Return(value)),
+            Err(raised) if err::matches(errors::cancelled()?) => {
+                Err(raise_timeout(&*err::take(raised)))
+            }
+            Err(raised) => Err(raised),
+        }
+    }
+}
+
+/// `wait_for(fut, timeout)`.
+pub(crate) fn wait_for(args: Args<'_>) -> PyResult<Obj> {
+    const SIGNATURE: Signature<2> = Signature::new("wait_for", ["fut", "timeout"], 2);
+    let [fut, timeout] = args.bind(&SIGNATURE)?;
+    let body = WaitFor {
+        wait: Wait::new(&<WaitFor as Awaitable>::KIND),
+        awaited: ObjCell::empty(),
+        inner: Inner::empty(),
+        timeout: ObjCell::empty(),
+        awaiter: ObjCell::empty(),
+        phase: Cell::new(Phase::Inner),
+        expiry: Expiry::new(),
+    };
+    drop(body.awaited.replace(fut.map(Any::own)));
+    drop(
+        body.timeout
+            .replace(timeout.and_then(Any::some).map(Any::own)),
+    );
+    Ok(body.make()?.into_obj())
+}
+
+pub(crate) fn build() -> PyResult<()> {
+    spec::<WaitFor>(c"ioxide.WaitFor").build(&CLASS)?;
+    Ok(())
+}
