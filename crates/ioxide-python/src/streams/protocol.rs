@@ -13,7 +13,7 @@ use crate::kit::{
 };
 use crate::runtime::target::{Target, Told};
 use crate::runtime::EventLoop;
-use crate::task::{self, Task};
+use crate::task;
 use crate::transport::channel::Channel;
 use crate::{import, intern};
 use std::cell::Cell;
@@ -322,13 +322,7 @@ impl StreamReaderProtocol {
     /// Runs the client's coroutine in a task, and watches over it.
     fn run_client(&self, coroutine: &Any, transport: &Any) -> PyResult<()> {
         let event_loop = self.event_loop.get_or_none();
-        let task = match EventLoop::exact(&event_loop) {
-            Some(native) if native.task_factory.is_empty() => {
-                native.refuse_if_closed()?;
-                Task::spawn(native, coroutine, None, None)?.into_obj()
-            }
-            _ => event_loop.method(intern!("create_task"), &[coroutine])?,
-        };
+        let task = crate::combine::ensure_future::spawn(&event_loop, coroutine)?;
         self.task.set(task.clone());
         self.client_transport.set(transport.own());
         let target = self.target();
