@@ -15,7 +15,6 @@ import platform
 import statistics
 import subprocess
 import sys
-import sysconfig
 import time
 from pathlib import Path
 from typing import Any
@@ -149,24 +148,34 @@ def machine() -> str:
             if line.startswith("model name"):
                 model = line.split(":", 1)[1].strip()
                 break
-    optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
     return (
         f"{time.strftime('%Y-%m-%d')}, commit {commit()}, CPython {platform.python_version()} "
-        f"({'optimised' if optimised else 'not optimised'} build), {os.cpu_count()} CPUs ({model}), "
+        f"({platform.python_compiler()}), {os.cpu_count()} CPUs ({model}), "
         f"{platform.system()} {platform.release()}"
     )
 
 
 def commit() -> str:
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments], cwd=HERE, capture_output=True, text=True, check=False
+    """The commit that is checked out, and whether files differ from it; without git as far as known."""
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return (git("rev-parse", "--short", "HEAD") or "unknown") + (
+            " with changes" if changed else ""
         )
-        return done.stdout.strip()
+    except FileNotFoundError:
+        head = HERE.parent / ".git" / "HEAD"
+        name = head.read_text().strip() if head.is_file() else ""
+        if name.startswith("ref: "):
+            ref = head.parent / name.removeprefix("ref: ")
+            name = ref.read_text().strip() if ref.is_file() else ""
+        return name[:7] or "unknown"
 
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + (
-        " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=HERE, capture_output=True, text=True, check=False
     )
+    return done.stdout.strip()
 
 
 def versions(implementations: list[str]) -> str:
@@ -182,9 +191,9 @@ def versions(implementations: list[str]) -> str:
     return ", ".join(said)
 
 
-def report(results: Results, implementations: list[str], reps: int) -> str:
+def report(results: Results, implementations: list[str], heading: str) -> str:
     parts = [
-        f"{machine()}; {versions(implementations)}; medians of {reps} interleaved runs.",
+        heading,
         "\n### CPU time: how many times less than asyncio\n",
         *table(results, implementations, "cpu"),
         "\n### Wall time: how many times less than asyncio\n",
@@ -219,7 +228,11 @@ def main() -> None:
     implementations = ["asyncio", *(i for i in wanted if i != "asyncio")]
     globs = options.scenarios.split(",")
     names = [n for n in scenarios.load() if any(fnmatch.fnmatch(n, g) for g in globs)]
-    text = report(measure(names, implementations, options.reps), implementations, options.reps)
+    # Before the measurement, which takes long: what is described is what is measured.
+    heading = (
+        f"{machine()}; {versions(implementations)}; medians of {options.reps} interleaved runs."
+    )
+    text = report(measure(names, implementations, options.reps), implementations, heading)
     print(text)
     if options.write:
         write(options.write, text)
