@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from array import array
+from collections.abc import Callable
 
 PROGRESS_S = 0.2
 CONNECT_LIMIT_S = 10
@@ -23,27 +24,34 @@ CONNECT_LIMIT_S = 10
 class Connection:
     """One socket, the message it sent, and what of it has come back."""
 
+    __slots__ = ("message", "receive", "returned", "send", "sent_at", "sock")
+
     def __init__(self, sock: socket.socket, number: int, size: int) -> None:
         self.sock = sock
+        self.receive, self.send = sock.recv, sock.send
         self.message = (f"{number:08d}" * (size // 8 + 1)).encode()[:size]
         self.returned = b""
         self.sent_at = 0.0
 
-    def send(self, now: float) -> None:
-        self.sent_at = now
-        self.returned = b""
-        if self.sock.send(self.message) != len(self.message):
+    def begin(self) -> None:
+        self.sent_at = time.perf_counter()
+        if self.send(self.message) != len(self.message):
             raise OSError(errno.ENOBUFS, "a whole message did not fit the socket's buffer")
 
-    def receive(self) -> bool:
-        """Take what is there. True once the whole message has come back."""
-        data = self.sock.recv(65536)
-        if not data:
-            raise ConnectionResetError(errno.ECONNRESET, "closed by the server")
-        self.returned += data
-        if not self.message.startswith(self.returned):
-            raise ValueError("something else came back than was sent")
-        return len(self.returned) == len(self.message)
+    def turn(self, latencies: array[float]) -> None:
+        """Take what is there; once the whole message has come back, send it again."""
+        data = self.receive(65536)
+        if data != self.message:
+            if not data:
+                raise ConnectionResetError(errno.ECONNRESET, "closed by the server")
+            self.returned += data
+            if not self.message.startswith(self.returned):
+                raise ValueError("something else came back than was sent")
+            if len(self.returned) < len(self.message):
+                return
+            self.returned = b""
+        latencies.append(time.perf_counter() - self.sent_at)
+        self.begin()
 
 
 class Load:
@@ -73,30 +81,32 @@ class Load:
         """Keep every connection busy for that long; return how long it was."""
         started = time.perf_counter()
         for connection in list(self.open.values()):
-            self.attempt(connection, lambda c: c.send(time.perf_counter()))
+            self.attempt(connection, connection.begin)
         deadline, report_at = started + seconds, started + PROGRESS_S
-        while (now := time.perf_counter()) < deadline and self.open:
+        connections, latencies = self.open, self.latencies
+        while (now := time.perf_counter()) < deadline and connections:
             if now >= report_at:
                 self.report(now - started)
                 report_at += PROGRESS_S
             for descriptor, _ in self.epoll.poll(PROGRESS_S):
-                self.attempt(self.open[descriptor], self.turn)
+                connection = connections[descriptor]
+                try:
+                    connection.turn(latencies)
+                except (OSError, ValueError) as error:
+                    self.drop(connection, error)
         return time.perf_counter() - started
 
-    def turn(self, connection: Connection) -> None:
-        if connection.receive():
-            now = time.perf_counter()
-            self.latencies.append(now - connection.sent_at)
-            connection.send(now)
-
-    def attempt(self, connection: Connection, action: object) -> None:
-        """Do it; a connection that fails is counted and dropped."""
+    def attempt(self, connection: Connection, action: Callable[[], None]) -> None:
         try:
-            action(connection)  # type: ignore[operator]
-        except (OSError, ValueError) as error:
-            self.count_error(error)
-            del self.open[connection.sock.fileno()]
-            connection.sock.close()
+            action()
+        except OSError as error:
+            self.drop(connection, error)
+
+    def drop(self, connection: Connection, error: Exception) -> None:
+        """A connection that fails is counted, and used no more."""
+        self.count_error(error)
+        del self.open[connection.sock.fileno()]
+        connection.sock.close()
 
     def report(self, elapsed: float) -> None:
         say(elapsed=elapsed, messages=len(self.latencies), errors=sum(self.errors.values()))
