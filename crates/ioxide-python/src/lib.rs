@@ -25,6 +25,7 @@ use std::ffi::{c_int, c_void, CStr};
 /// Makes every class; bases before what derives from them.
 fn build_classes() -> PyResult<()> {
     layout::verify()?;
+    kit::context::find()?;
     future::build()?;
     task::build()?;
     handle::build()?;

@@ -1,6 +1,7 @@
 //! `sleep()`: a task parked on the timer heap.
 
 use super::{spec, Awaitable, Flow, State, Wait};
+use crate::kit::class::FreeList;
 use crate::kit::{err, Any, Args, Class, Native, Obj, ObjCell, PyResult, Signature, Visitor};
 use crate::runtime::timers::Timer;
 use crate::runtime::EventLoop;
@@ -28,6 +29,17 @@ unsafe impl Native for Sleep {
 
     fn class() -> &'static Class {
         &CLASS
+    }
+
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        self.wait.state() != State::Fresh
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(256);
+        Some(&LIST)
     }
 
     fn traverse(&self, visitor: &mut Visitor) {

@@ -2,6 +2,7 @@
 
 use super::settle;
 use super::view::FutureView;
+use crate::kit::class::FreeList;
 use crate::kit::send::{self, Sent};
 use crate::kit::{
     err, ffi, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, PyResult, Raised, Raw,
@@ -25,6 +26,17 @@ unsafe impl Native for FutureIter {
 
     fn class() -> &'static Class {
         &CLASS
+    }
+
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(256);
+        Some(&LIST)
     }
 
     fn traverse(&self, visitor: &mut Visitor) {

@@ -56,6 +56,11 @@ unsafe impl Native for Future {
         crate::kit::class::clear_managed_dict(self.as_any());
     }
 
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        !self.base.log_tb()
+    }
+
     fn finalize(&self) {
         finalize::report_unretrieved(self.view());
     }

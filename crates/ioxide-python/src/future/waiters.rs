@@ -1,8 +1,10 @@
 //! Who is told when a future is done, in the order in which they asked.
 
 use super::view::FutureView;
+use crate::handle::Handle;
 use crate::kit::{err, value, Any, Obj, Own, PyResult, Visitor};
 use crate::runtime::schedule;
+use crate::runtime::snapshot::Context;
 use crate::runtime::target::Target;
 use crate::runtime::work::Work;
 use crate::runtime::EventLoop;
@@ -12,7 +14,7 @@ use std::cell::Cell;
 /// One who waits for a future.
 pub(crate) enum Waiter {
     /// A callback of Python code, with the context to run it in.
-    Callback { callback: Obj, context: Obj },
+    Callback { callback: Obj, context: Context },
     /// A task of ours that is parked on the future.
     Task(Own<Task>),
     /// A native object that is told without a Python call (gather, wait, shield …).
@@ -23,7 +25,9 @@ impl Waiter {
     /// The callback and the context by which Python code sees this waiter.
     fn as_pair(&self) -> PyResult<(Obj, Obj)> {
         match self {
-            Waiter::Callback { callback, context } => Ok((callback.clone(), context.clone())),
+            Waiter::Callback { callback, context } => {
+                Ok((callback.clone(), context.presentable()?))
+            }
             Waiter::Task(task) => Ok((wake::callable(task)?, task.context())),
             Waiter::Target(target) => Ok((target.callable()?, Obj::none())),
         }
@@ -146,7 +150,7 @@ impl Waiters {
         self.each(|waiter| match waiter {
             Waiter::Callback { callback, context } => {
                 visitor.object(callback);
-                visitor.object(context);
+                visitor.object(context.object());
             }
             Waiter::Task(task) => visitor.object(task.as_obj()),
             Waiter::Target(target) => visitor.object(target.as_obj()),
@@ -196,8 +200,11 @@ fn schedule_one(
             native.push(Work::Done(target, future.object.own()));
             Ok(())
         }
-        (Waiter::Callback { callback, context }, _) => {
-            schedule::call_soon(event_loop, &callback, &[future.object], &context)
+        (Waiter::Callback { callback, context }, Some(native)) => {
+            native.refuse_if_closed()?;
+            let handle = Handle::within(native, &callback, &[future.object], context)?;
+            native.push(Work::Handle(handle));
+            Ok(())
         }
         (waiter, None) => {
             let (callback, context) = waiter.as_pair()?;
@@ -231,19 +238,22 @@ pub(crate) fn add_done_callback(
     callback: &Any,
     context: Option<&Any>,
 ) -> PyResult<()> {
-    let context = match context.and_then(Any::some) {
-        Some(context) => context.own(),
-        None => crate::kit::context::copy_current()?,
+    let event_loop = super::view::require_loop(future)?;
+    let native = EventLoop::of(&event_loop);
+    let context = match (context.and_then(Any::some), native) {
+        (Some(context), _) => Context::Given(context.own()),
+        (None, Some(native)) => native.capture()?,
+        (None, None) => Context::Given(crate::kit::context::copy_current()?),
+    };
+    let waiter = Waiter::Callback {
+        callback: callback.own(),
+        context,
     };
     if future.base.is_pending() {
-        future.waiters.push(Waiter::Callback {
-            callback: callback.own(),
-            context,
-        });
+        future.waiters.push(waiter);
         return Ok(());
     }
-    let event_loop = super::view::require_loop(future)?;
-    schedule::call_soon(&event_loop, callback, &[future.object], &context)
+    schedule_one(future, waiter, &event_loop, native)
 }
 
 /// Adds a native waiter; a future that is done tells it in the next turn.

@@ -4,11 +4,12 @@ pub(crate) mod timer;
 
 use crate::future;
 use crate::kit::class::Construct;
-use crate::kit::class::WeakList;
+use crate::kit::class::{FreeList, WeakList};
 use crate::kit::{
     context, err, ffi, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own,
     PyResult, Raised, Signature, Visitor,
 };
+use crate::runtime::snapshot::Context;
 use crate::runtime::{report, EventLoop};
 use crate::task::step;
 use crate::{import, intern};
@@ -23,6 +24,7 @@ pub(crate) struct Handle {
     callback: ObjCell,
     /// One argument itself, or a tuple of them; see `shape`.
     arguments: ObjCell,
+    /// The context to run in, or a snapshot to run in a copy of; see `shares`.
     context: ObjCell,
     pub(crate) event_loop: ObjCell,
     /// In debug mode, after cancellation: what `repr` said before.
@@ -30,6 +32,8 @@ pub(crate) struct Handle {
     source_traceback: ObjCell,
     shape: Cell<Shape>,
     cancelled: Cell<bool>,
+    /// Whether `context` is a snapshot that others hold too.
+    shares: Cell<bool>,
 }
 
 /// How the arguments are kept.
@@ -48,6 +52,17 @@ unsafe impl Native for Handle {
 
     fn class() -> &'static Class {
         &CLASS
+    }
+
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(1024);
+        Some(&LIST)
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
@@ -76,6 +91,7 @@ impl Construct for Handle {
             source_traceback: ObjCell::empty(),
             shape: Cell::new(Shape::None),
             cancelled: Cell::new(false),
+            shares: Cell::new(false),
         }
     }
 
@@ -140,12 +156,42 @@ impl Handle {
                 self.shape.set(Shape::Tuple);
             }
         }
-        self.context.set(match context.and_then(Any::some) {
-            Some(context) => context.own(),
-            None => context::copy_current()?,
-        });
+        match context.and_then(Any::some) {
+            Some(context) => self.context.set(context.own()),
+            None => self.set_context(event_loop.capture()?),
+        }
         self.event_loop.set(event_loop.as_any().own());
         Ok(())
+    }
+
+    /// A handle on a native loop that runs in this context.
+    pub(crate) fn within(
+        event_loop: &EventLoop,
+        callback: &Any,
+        arguments: &[&Any],
+        context: Context,
+    ) -> PyResult<Own<Handle>> {
+        let handle = Handle::new(event_loop, callback, arguments, Some(context.object()))?;
+        handle.set_context(context);
+        Ok(handle)
+    }
+
+    #[inline]
+    fn set_context(&self, context: Context) {
+        self.shares.set(matches!(context, Context::Shared(_)));
+        let (Context::Given(object) | Context::Shared(object)) = context;
+        self.context.set(object);
+    }
+
+    /// The context, for Python code: from now on it is this handle's own.
+    fn context(&self) -> PyResult<Obj> {
+        let context = self.context.get_or_none();
+        if !self.shares.get() {
+            return Ok(context);
+        }
+        let own = context::copy(&context)?;
+        self.set_context(Context::Given(own.clone()));
+        Ok(own)
     }
 
     /// `__init__`, on any loop.
@@ -186,7 +232,9 @@ impl Handle {
             (Shape::Tuple, Some(arguments)) => callback.call_slice(arguments.tuple_items()),
             _ => callback.call0(),
         };
-        let entered = if context::is_context(&context) {
+        let entered = if self.shares.get() {
+            event_loop.within_copy(&context, call)
+        } else if context::is_context(&context) {
             context::within(&context, call)
         } else {
             self.run_in_duck(&context, &callback)
@@ -279,13 +327,13 @@ pub(crate) fn build() -> PyResult<()> {
             crate::method!(noargs Handle, "cancel", Handle::cancel, "Calls the callback off."),
             crate::method!(noargs Handle, "cancelled", Handle::is_cancelled, "Whether it was called off."),
             crate::method!(noargs Handle, "get_context",
-                |this: &Handle| this.context.get_or_none(), "The contextvars.Context."),
+                Handle::context, "The contextvars.Context."),
             crate::method!(noargs Handle, "_run", run_method, "Runs the callback."),
         ])
         .getset([
             crate::getter!(Handle, "_callback", |this: &Handle| this.callback.get_or_none(), "The callback."),
             crate::getter!(Handle, "_args", Handle::arguments_tuple, "The arguments."),
-            crate::getter!(Handle, "_context", |this: &Handle| this.context.get_or_none(), "The context."),
+            crate::getter!(Handle, "_context", Handle::context, "The context."),
             crate::getter!(Handle, "_loop", |this: &Handle| this.event_loop.get_or_none(), "The loop."),
             crate::getter!(Handle, "_cancelled", Handle::is_cancelled, "Whether it was called off."),
             crate::getter!(Handle, "_source_traceback",
@@ -302,7 +350,7 @@ fn run_method(this: &Handle) -> PyResult<()> {
     if let Some(native) = EventLoop::of(&event_loop) {
         return this.run(native);
     }
-    let (callback, context) = (this.callback.get_or_none(), this.context.get_or_none());
+    let (callback, context) = (this.callback.get_or_none(), this.context()?);
     let Err(raised) = this
         .run_in_duck(&context, &callback)
         .and_then(|result| result)

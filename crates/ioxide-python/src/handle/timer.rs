@@ -1,7 +1,7 @@
 //! A callback that is to run at some time.
 
 use super::Handle;
-use crate::kit::class::Construct;
+use crate::kit::class::{Construct, FreeList};
 use crate::kit::{
     err, ffi, value, Any, Args, Class, ClassSpec, Native, Obj, Own, PyResult, Raw, Signature,
     Visitor,
@@ -36,6 +36,17 @@ unsafe impl Native for TimerHandle {
 
     fn class() -> &'static Class {
         &CLASS
+    }
+
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(256);
+        Some(&LIST)
     }
 
     fn traverse(&self, visitor: &mut Visitor) {

@@ -57,6 +57,19 @@ pub(crate) unsafe trait Native: Sized + 'static {
     /// Runs once, before the object dies, while it is still whole.
     fn finalize(&self) {}
 
+    /// Whether [`Native::finalize`] would do nothing now, so that a dying object is spared the call.
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        false
+    }
+
+    /// Where dead instances of exactly this class are kept for the next one to be made. Only for classes
+    /// made and dropped many times a turn, without [`Native::Extra`].
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        None
+    }
+
     /// Runs when nobody can reach the object any more, right before its fields are dropped.
     fn last_rites(&self) {}
 
@@ -154,6 +167,12 @@ pub(crate) unsafe fn make_in<T: Native>(
     class: *mut ffi::PyTypeObject,
     body: T,
 ) -> PyResult<Own<T>> {
+    if let Some(recycled) = T::freelist().filter(|_| class == T::class().raw()) {
+        if let Some(raw) = recycled.pop() {
+            // SAFETY: the memory was an instance of exactly this class, and is nobody's now.
+            return Ok(unsafe { revive(raw, body) });
+        }
+    }
     // SAFETY: both allocations give zeroed memory of at least `T`'s size with its head set. The body is written
     // over it, but for the head, before anything else can see the object.
     unsafe {
@@ -172,6 +191,79 @@ pub(crate) unsafe fn make_in<T: Native>(
             ffi::PyObject_GC_Track(raw.cast());
         }
         Ok(Own::from_obj(Obj::steal(raw)))
+    }
+}
+
+/// Makes an instance in memory from the free list.
+///
+/// # Safety
+/// `raw` is memory of a dead instance of exactly `T`'s class, which kept its reference to the type.
+#[inline(always)]
+unsafe fn revive<T: Native>(raw: Raw, body: T) -> Own<T> {
+    extern "C" {
+        fn _Py_NewReference(object: Raw);
+    }
+    // SAFETY: by the caller's promise; the body is whole before the collector may look at it.
+    unsafe {
+        let head = ptr::read(raw.cast::<MaybeUninit<ffi::PyObject>>());
+        ptr::write(raw.cast::<T>(), body);
+        ptr::write(raw.cast::<MaybeUninit<ffi::PyObject>>(), head);
+        _Py_NewReference(raw);
+        ffi::PyObject_GC_Track(raw.cast());
+        Own::from_obj(Obj::steal(raw))
+    }
+}
+
+/// Dead instances of one class. Only for interpreters with a lock, which guards it.
+pub(crate) struct FreeList {
+    head: Cell<Raw>,
+    length: Cell<usize>,
+    most: usize,
+}
+
+// SAFETY: touched only by threads that hold the interpreter lock.
+unsafe impl Sync for FreeList {}
+
+impl FreeList {
+    /// Keeps at most this many.
+    pub(crate) const fn new(most: usize) -> FreeList {
+        FreeList {
+            head: Cell::new(ptr::null_mut()),
+            length: Cell::new(0),
+            most,
+        }
+    }
+
+    #[inline(always)]
+    fn pop(&self) -> Option<Raw> {
+        let raw = self.head.get();
+        if raw.is_null() {
+            return None;
+        }
+        // SAFETY: a dead object's first word after its head links to the next.
+        self.head.set(unsafe { *raw.add(1).cast::<Raw>() });
+        self.length.set(self.length.get() - 1);
+        Some(raw)
+    }
+
+    /// Keeps the memory; false if there is enough of it.
+    ///
+    /// # Safety
+    /// `raw` is a dead, untracked instance of the list's class, larger than its head.
+    #[inline(always)]
+    unsafe fn push(&self, raw: Raw) -> bool {
+        if self.length.get() >= self.most {
+            return false;
+        }
+        // SAFETY: by the caller's promise. The collector's words before the object are cleared, so that the
+        // next instance is not taken for one that was finalized.
+        unsafe {
+            *raw.cast::<[usize; 2]>().sub(1) = [0; 2];
+            *raw.add(1).cast::<Raw>() = self.head.get();
+        }
+        self.head.set(raw);
+        self.length.set(self.length.get() + 1);
+        true
     }
 }
 
@@ -480,7 +572,10 @@ unsafe extern "C" fn dealloc<T: Native>(object: Raw) {
     // SAFETY: the last reference is gone. The finalizer may bring the object back; after it, nobody else
     // can reach the object. The body is dropped once, then the memory is freed, then the type released.
     unsafe {
-        if ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
+        let skip = Any::from_raw(object)
+            .cast_unchecked::<T>()
+            .may_skip_finalizer();
+        if !skip && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
             return;
         }
         let class = ffi::Py_TYPE(object);
@@ -497,6 +592,11 @@ unsafe extern "C" fn dealloc<T: Native>(object: Raw) {
         ptr::drop_in_place(object.cast::<T>());
         if size_of::<T::Extra>() != 0 {
             ptr::drop_in_place(extra_place::<T::Extra>(object));
+        }
+        if let Some(list) = T::freelist().filter(|_| class == T::class().raw()) {
+            if list.push(object) {
+                return;
+            }
         }
         let free = (*class).tp_free.unwrap_or(ffi::PyObject_GC_Del);
         free(object.cast());

@@ -1,6 +1,82 @@
-//! `contextvars`: copying the current context, running inside of one.
+//! `contextvars`: copying the current context, running inside of one, and telling whether it has changed.
 
-use super::{ffi, Any, Obj, PyResult, Raised};
+use super::{ffi, value::check, Any, Obj, PyResult, Raised, Raw};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Words from the start of the thread state to the current context; 0 as long as that is not known.
+static CURRENT_WORD: AtomicUsize = AtomicUsize::new(0);
+
+/// The words of a `contextvars.Context`, which have not changed since there are contexts. [`find`] makes sure.
+#[repr(C)]
+struct Layout {
+    head: super::Head,
+    previous: Raw,
+    /// The immutable mapping of variables to values: another one as soon as a variable is set.
+    variables: Raw,
+}
+
+#[inline(always)]
+fn thread_state() -> *mut Raw {
+    // SAFETY: the lock is held, so there is a thread state.
+    unsafe { ffi::PyThreadState_Get() }.cast()
+}
+
+/// Learns, once, where the current context stands. Where it cannot be found nothing is shared.
+pub(crate) fn find() -> PyResult<()> {
+    const FARTHEST: usize = 400;
+    // SAFETY: contexts and variables are made, entered and left in order; words of this thread's own state
+    // are read up to the first match.
+    unsafe {
+        let context = Obj::steal_or_raised(ffi::PyContext_New())?;
+        let variable = Obj::steal_or_raised(ffi::PyContextVar_New(
+            c"ioxide.probe".as_ptr(),
+            std::ptr::null_mut(),
+        ))?;
+        check(ffi::PyContext_Enter(context.raw()))?;
+        let found = (0..FARTHEST).find(|index| *thread_state().add(*index) == context.raw());
+        let before = variables(&context);
+        let token = ffi::PyContextVar_Set(variable.raw(), variable.raw());
+        let after = variables(&context);
+        check(ffi::PyContext_Exit(context.raw()))?;
+        drop(Obj::steal_or_raised(token)?);
+        if let Some(index) = found.filter(|_| before != after && !before.is_null()) {
+            CURRENT_WORD.store(index, Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}
+
+/// Which variables a context has, as an address that says only "the same" or "others".
+///
+/// # Safety
+/// The object is a `contextvars.Context`.
+#[inline(always)]
+unsafe fn variables(context: &Any) -> Raw {
+    // SAFETY: by the caller's promise and the probe.
+    unsafe { (*context.raw().cast::<Layout>()).variables }
+}
+
+/// Whether both contexts have the very same variables and values.
+#[inline(always)]
+pub(crate) fn is_same(one: &Any, other: &Any) -> bool {
+    debug_assert!(is_context(one) && is_context(other));
+    // SAFETY: contexts.
+    unsafe { variables(one) == variables(other) }
+}
+
+/// The current context, borrowed, where it can be seen without a copy.
+#[inline(always)]
+pub(crate) fn peek_current<'a>() -> Option<&'a Any> {
+    let index = CURRENT_WORD.load(Ordering::Relaxed);
+    if index == 0 {
+        return None;
+    }
+    // SAFETY: the word holds the current context or null.
+    unsafe {
+        let raw = *thread_state().add(index);
+        (!raw.is_null()).then(|| Any::from_raw(raw))
+    }
+}
 
 /// A copy of the current context.
 #[inline]

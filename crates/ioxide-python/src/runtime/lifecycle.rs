@@ -119,6 +119,7 @@ pub(crate) fn close(event_loop: &EventLoop) -> PyResult<()> {
     event_loop.ready.clear();
     event_loop.timers.clear();
     event_loop.descriptors.clear();
+    event_loop.snapshots.clear();
     event_loop.polling.close();
     Ok(())
 }

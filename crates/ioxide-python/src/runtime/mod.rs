@@ -12,6 +12,7 @@ pub(crate) mod io;
 pub(crate) mod lifecycle;
 pub(crate) mod report;
 pub(crate) mod schedule;
+pub(crate) mod snapshot;
 pub(crate) mod target;
 pub(crate) mod timers;
 pub(crate) mod turn;
@@ -38,6 +39,7 @@ pub(crate) struct EventLoop {
     pub(crate) clock: LoopClock,
     pub(crate) polling: Polling,
     pub(crate) descriptors: Descriptors,
+    pub(crate) snapshots: snapshot::Snapshots,
     /// What the loop's transports share.
     pub(crate) hub: Hub,
     pub(crate) stopping: Cell<bool>,
@@ -72,6 +74,7 @@ unsafe impl Native for EventLoop {
         self.ready.traverse(visitor);
         self.timers.traverse(visitor);
         self.descriptors.traverse(visitor);
+        self.snapshots.traverse(visitor);
         self.executor.traverse(visitor);
         self.hub.traverse(visitor);
         for cell in [&self.exception_handler, &self.task_factory, &self.asyncgens] {
@@ -83,6 +86,7 @@ unsafe impl Native for EventLoop {
         self.ready.clear();
         self.timers.clear();
         self.descriptors.clear();
+        self.snapshots.clear();
         self.executor.clear();
         self.hub.clear();
         for cell in [&self.exception_handler, &self.task_factory, &self.asyncgens] {
@@ -104,6 +108,7 @@ impl EventLoop {
             clock: LoopClock::monotonic(),
             polling: Polling::new(),
             descriptors: Descriptors::new(),
+            snapshots: snapshot::Snapshots::new(),
             hub: Hub::new(),
             stopping: Cell::new(false),
             closed: Cell::new(false),

@@ -40,6 +40,11 @@ impl Timers {
     }
 
     #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.heap().len()
+    }
+
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.heap().is_empty()
     }

@@ -91,6 +91,11 @@ unsafe impl Native for Task {
         crate::kit::class::clear_managed_dict(self.as_any());
     }
 
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        !self.base.future.is_pending() && !self.base.future.log_tb()
+    }
+
     fn finalize(&self) {
         if let Err(raised) = self.report_if_pending() {
             err::unraisable(raised, self.as_any());

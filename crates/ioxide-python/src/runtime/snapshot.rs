@@ -1,0 +1,96 @@
+//! The contexts of callbacks: captured once and shared as long as nobody changes anything.
+//!
+//! Each `call_soon` promises a context of its own: a copy of the caller's, so that what one callback sets no
+//! other sees. Nearly all callbacks set nothing. So the loop keeps one *snapshot*, in which nothing ever runs, and
+//! all handles that were made under the same variables hold it; to run them it keeps one *scratch* copy of
+//! the snapshot, which serves again as long as its variables are still the snapshot's and nobody else holds it. A
+//! callback that sets a variable, or keeps a token, keeps its copy to itself.
+
+use super::EventLoop;
+use crate::kit::{context, Any, Obj, ObjCell, PyResult, Visitor};
+
+/// What a callback runs in.
+#[derive(Clone)]
+pub(crate) enum Context {
+    /// A context that somebody gave us: run in this very one.
+    Given(Obj),
+    /// A snapshot that others hold too: run in a copy.
+    Shared(Obj),
+}
+
+impl Context {
+    pub(crate) fn object(&self) -> &Obj {
+        match self {
+            Context::Given(context) | Context::Shared(context) => context,
+        }
+    }
+
+    /// A context that may be shown to Python code, which may run things in it.
+    pub(crate) fn presentable(&self) -> PyResult<Obj> {
+        match self {
+            Context::Given(context) => Ok(context.clone()),
+            Context::Shared(snapshot) => context::copy(snapshot),
+        }
+    }
+}
+
+/// A loop's snapshot and scratch.
+pub(crate) struct Snapshots {
+    snapshot: ObjCell,
+    scratch: ObjCell,
+}
+
+impl Snapshots {
+    pub(crate) const fn new() -> Snapshots {
+        Snapshots {
+            snapshot: ObjCell::empty(),
+            scratch: ObjCell::empty(),
+        }
+    }
+
+    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
+        visitor.cell(&self.snapshot);
+        visitor.cell(&self.scratch);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.snapshot.clear();
+        self.scratch.clear();
+    }
+}
+
+impl EventLoop {
+    /// The current context, for a callback that was given none.
+    #[inline]
+    pub(crate) fn capture(&self) -> PyResult<Context> {
+        let cell = &self.snapshots.snapshot;
+        if let Some(current) = context::peek_current() {
+            // SAFETY: nothing runs while the snapshot is borrowed.
+            let same = unsafe { cell.peek() }.is_some_and(|known| context::is_same(known, current));
+            if same {
+                return Ok(Context::Shared(cell.get_or_none()));
+            }
+            let copy = context::copy_current()?;
+            cell.set(copy.clone());
+            return Ok(Context::Shared(copy));
+        }
+        context::copy_current().map(Context::Given)
+    }
+
+    /// Runs `f` in a context that has the snapshot's variables and is nobody else's.
+    #[inline]
+    pub(crate) fn within_copy<R>(&self, snapshot: &Any, f: impl FnOnce() -> R) -> PyResult<R> {
+        let cell = &self.snapshots.scratch;
+        let scratch = match cell.take() {
+            Some(scratch) if scratch.refcount() == 1 && context::is_same(&scratch, snapshot) => {
+                scratch
+            }
+            _ => context::copy(snapshot)?,
+        };
+        let result = context::within(&scratch, f)?;
+        if scratch.refcount() == 1 {
+            drop(cell.replace(Some(scratch)));
+        }
+        Ok(result)
+    }
+}
