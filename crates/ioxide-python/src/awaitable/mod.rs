@@ -32,7 +32,7 @@ use crate::kit::{
     err, ffi, Any, Args, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult, Raw, Signature,
     Visitor,
 };
-use crate::runtime::target::TargetKind;
+use crate::runtime::target::{Target, TargetKind};
 use crate::runtime::work::Work;
 use crate::runtime::EventLoop;
 use crate::task::Task;
@@ -146,14 +146,18 @@ pub(crate) unsafe trait Awaitable: Native {
 #[repr(C)]
 pub(crate) struct Wait {
     head: Head,
+    /// The parked task, or the future that stands in for one that is not ours; the iterator to which the
+    /// awaitable delegates in between.
+    waiter: ObjCell,
+    /// Where a target has its kind.
     kind: &'static Kind,
     state: Cell<State>,
-    /// The parked task, or the future that stands in for one that is not ours; what is awaited in
-    /// between ([`Flow::Await`]).
-    waiter: ObjCell,
     /// The message of a cancellation.
     message: ObjCell,
 }
+
+// An awaitable can be told things like any target.
+const _: () = assert!(std::mem::offset_of!(Wait, kind) == Target::KIND_OFFSET);
 
 impl Any {
     /// # Safety
@@ -187,9 +191,9 @@ impl Wait {
     pub(crate) const fn new(kind: &'static Kind) -> Wait {
         Wait {
             head: Head::new(),
+            waiter: ObjCell::empty(),
             kind,
             state: Cell::new(State::Fresh),
-            waiter: ObjCell::empty(),
             message: ObjCell::empty(),
         }
     }

@@ -110,6 +110,8 @@ pub(crate) unsafe trait Told: Native {
 }
 
 impl Target {
+    pub(crate) const KIND_OFFSET: usize = std::mem::offset_of!(Target, kind);
+
     pub(crate) const fn new(kind: &'static TargetKind) -> Target {
         Target {
             head: Head::new(),
