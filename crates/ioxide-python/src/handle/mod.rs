@@ -232,26 +232,44 @@ impl Handle {
             (Shape::Tuple, Some(arguments)) => callback.call_slice(arguments.tuple_items()),
             _ => callback.call0(),
         };
-        let entered = if self.shares.get() {
-            event_loop.within_copy(&context, call)
+        let result = if self.shares.get() {
+            self.run_in_copy(event_loop, &context, call)
         } else if context::is_context(&context) {
-            context::within(&context, call)
+            context::within(&context, call).and_then(|result| result)
         } else {
             self.run_in_duck(&context, &callback)
         };
-        match entered.and_then(|result| result) {
+        match result {
             Ok(_) => Ok(()),
             Err(raised) => self.failed(event_loop, raised),
         }
     }
 
+    /// Runs in a copy of the snapshot. If that fails the copy stays the handle's context, so that the exception
+    /// handler sees what the callback has set.
+    #[inline]
+    fn run_in_copy(
+        &self,
+        event_loop: &EventLoop,
+        snapshot: &Any,
+        call: impl FnOnce() -> PyResult<Obj>,
+    ) -> PyResult<Obj> {
+        let scratch = event_loop.scratch(snapshot)?;
+        let result = context::within(&scratch, call).and_then(|result| result);
+        match &result {
+            Ok(_) => event_loop.keep_scratch(scratch),
+            Err(_) => err::preserved(|| self.set_context(Context::Given(scratch))),
+        }
+        result
+    }
+
     /// A context that is no `contextvars.Context` (a test's, say) only needs a `run`.
     #[cold]
-    fn run_in_duck(&self, context: &Any, callback: &Any) -> PyResult<PyResult<Obj>> {
+    fn run_in_duck(&self, context: &Any, callback: &Any) -> PyResult<Obj> {
         let arguments = self.arguments_tuple()?;
         let mut all = vec![callback];
         all.extend_from_slice(arguments.tuple_items());
-        Ok(Ok(context.attr(intern!("run"))?.call_slice(&all)?))
+        context.attr(intern!("run"))?.call_slice(&all)
     }
 
     #[cold]
@@ -351,10 +369,7 @@ fn run_method(this: &Handle) -> PyResult<()> {
         return this.run(native);
     }
     let (callback, context) = (this.callback.get_or_none(), this.context()?);
-    let Err(raised) = this
-        .run_in_duck(&context, &callback)
-        .and_then(|result| result)
-    else {
+    let Err(raised) = this.run_in_duck(&context, &callback) else {
         return Ok(());
     };
     let exception = err::take(raised);

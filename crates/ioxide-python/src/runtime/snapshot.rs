@@ -77,20 +77,22 @@ impl EventLoop {
         context::copy_current().map(Context::Given)
     }
 
-    /// Runs `f` in a context that has the snapshot's variables and is nobody else's.
+    /// A context that has the snapshot's variables and is nobody else's.
     #[inline]
-    pub(crate) fn within_copy<R>(&self, snapshot: &Any, f: impl FnOnce() -> R) -> PyResult<R> {
-        let cell = &self.snapshots.scratch;
-        let scratch = match cell.take() {
+    pub(crate) fn scratch(&self, snapshot: &Any) -> PyResult<Obj> {
+        match self.snapshots.scratch.take() {
             Some(scratch) if scratch.refcount() == 1 && context::is_same(&scratch, snapshot) => {
-                scratch
+                Ok(scratch)
             }
-            _ => context::copy(snapshot)?,
-        };
-        let result = context::within(&scratch, f)?;
-        if scratch.refcount() == 1 {
-            drop(cell.replace(Some(scratch)));
+            _ => context::copy(snapshot),
         }
-        Ok(result)
+    }
+
+    /// Keeps the scratch for the next callback, unless the last one did.
+    #[inline]
+    pub(crate) fn keep_scratch(&self, scratch: Obj) {
+        if scratch.refcount() == 1 {
+            drop(self.snapshots.scratch.replace(Some(scratch)));
+        }
     }
 }

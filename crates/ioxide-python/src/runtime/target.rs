@@ -159,9 +159,7 @@ impl Target {
     pub(crate) fn fire_callable(&self) -> PyResult<Obj> {
         static ENTRY: std::sync::OnceLock<Entry> = std::sync::OnceLock::new();
         let entry = ENTRY.get_or_init(|| {
-            Entry(
-                crate::method!(noargs Target, "_fire", Target::fire, "The timer is due."),
-            )
+            Entry(crate::method!(noargs Target, "_fire", Target::fire, "The timer is due."))
         });
         crate::kit::class::bound_function(&entry.0, self.as_any())
     }
