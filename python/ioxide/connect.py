@@ -281,16 +281,6 @@ class ConnectMethods(BaseLoop):
             if error:
                 raise OSError(error, f"Connect call failed {address}") from None
 
-    async def _sock_writable(self, sock: Any) -> None:
-        """Wait until the socket takes bytes, or has failed."""
-        fd = sock.fileno()
-        ready = self.create_future()
-        self._add_writer(fd, _settle, ready)
-        try:
-            await ready
-        finally:
-            self.remove_writer(fd)
-
     async def _ensure_resolved(
         self,
         address: Any,
@@ -403,11 +393,6 @@ def _close_quietly(sock: Any) -> None:
             sock.close()
         except OSError:
             pass
-
-
-def _settle(ready: Any) -> None:
-    if not ready.done():
-        ready.set_result(None)
 
 
 async def _knock(sock: Any, address: Any) -> None:

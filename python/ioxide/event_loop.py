@@ -16,6 +16,7 @@ from ._signals import SignalMethods
 from .connect import ConnectMethods
 from .endpoints import EndpointMethods
 from .listen import ListenMethods
+from .sendfile import SendfileMethods
 
 # anyio and others find a program's root task by this very function among a task's callbacks.
 _stop_when_done: Any = asyncio.base_events._run_until_complete_cb  # type: ignore[attr-defined]
@@ -28,6 +29,7 @@ class EventLoop(
     ConnectMethods,
     ListenMethods,
     EndpointMethods,
+    SendfileMethods,
     asyncio.AbstractEventLoop,
 ):
     """An event loop, as asyncio's documentation describes it.

@@ -66,16 +66,19 @@ pub unsafe fn writev(fd: RawFd, buffers: &[libc::iovec]) -> io::Result<usize> {
     })
 }
 
-/// Receives from a socket into uninitialised memory; returns how many bytes at its start are
-/// initialised now.
+/// Receives from a socket into uninitialised memory, without waiting; returns how many bytes at its
+/// start are initialised now.
 #[inline]
 pub fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     let (start, len) = (buffer.as_mut_ptr().cast(), buffer.len());
     retry(|| {
         // SAFETY: `start` is valid for writes of `len` bytes.
-        check_len(unsafe { libc::recv(fd, start, len, 0) })
+        check_len(unsafe { libc::recv(fd, start, len, libc::MSG_DONTWAIT) })
     })
 }
+
+/// Without waiting, and without a signal when the peer is gone.
+const SEND: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// Sends on a connected socket what the kernel will take. A peer that is gone is `EPIPE`, never a
 /// SIGPIPE.
@@ -84,7 +87,7 @@ pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     let (start, len) = (bytes.as_ptr().cast(), bytes.len());
     retry(|| {
         // SAFETY: `start` is valid for reads of `len` bytes.
-        check_len(unsafe { libc::send(fd, start, len, libc::MSG_NOSIGNAL) })
+        check_len(unsafe { libc::send(fd, start, len, SEND) })
     })
 }
 
@@ -100,7 +103,7 @@ pub unsafe fn send_vectored(fd: RawFd, buffers: &mut [libc::iovec]) -> io::Resul
     message.msg_iovlen = buffers.len().min(libc::UIO_MAXIOV as usize) as _;
     retry(|| {
         // SAFETY: the caller promises valid buffers, and the call only reads the message.
-        check_len(unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL) })
+        check_len(unsafe { libc::sendmsg(fd, &message, SEND) })
     })
 }
 

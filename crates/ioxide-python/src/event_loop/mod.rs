@@ -360,6 +360,7 @@ pub(crate) fn build() -> PyResult<()> {
         ])
         .methods(crate::executor::methods())
         .getset(crate::executor::getset())
+        .methods(crate::transport::operation::loop_methods())
         .getset([
             crate::getter!(EventLoop, "_ready", EventLoop::ready_objects, "What waits for its turn."),
             crate::getter!(EventLoop, "_debug", EventLoop::debug, "Whether in debug mode."),

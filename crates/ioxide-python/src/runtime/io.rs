@@ -7,6 +7,7 @@ use crate::handle::Handle;
 use crate::intern;
 use crate::kit::{err, Any, Native, Obj, Own, PyResult, Visitor};
 use crate::raise;
+use crate::transport::operation::SocketOperation;
 use ioxide_core::driver::{Driver, Event, Interest};
 use std::cell::UnsafeCell;
 use std::io;
@@ -18,8 +19,31 @@ use std::ptr::NonNull;
 pub(crate) enum Watcher {
     /// `add_reader` and `add_writer`.
     Callback(Own<Handle>),
-    /// A transport, a server, an operation.
+    /// A transport or a server.
     Native(Own<Target>),
+    /// An operation on a socket.
+    Operation(Own<SocketOperation>),
+}
+
+impl Watcher {
+    /// The watcher as an object.
+    fn object(&self) -> &Any {
+        match self {
+            Watcher::Callback(handle) => handle.as_obj(),
+            Watcher::Native(target) => target.as_obj(),
+            Watcher::Operation(operation) => operation.as_obj(),
+        }
+    }
+
+    /// What is to be done when the side is ready.
+    fn work(&self, side: Side) -> Work {
+        match (self, side) {
+            (Watcher::Callback(handle), _) => Work::Handle(handle.clone()),
+            (Watcher::Native(target), Side::Read) => Work::Readable(target.clone()),
+            (Watcher::Native(target), Side::Write) => Work::Writable(target.clone()),
+            (Watcher::Operation(operation), _) => Work::Operation(operation.clone()),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -78,10 +102,7 @@ impl Descriptors {
             .iter()
             .flat_map(|entry| entry.reader.iter().chain(entry.writer.iter()))
         {
-            match watcher {
-                Watcher::Callback(handle) => visitor.object(handle.as_obj()),
-                Watcher::Native(target) => visitor.object(target.as_obj()),
-            }
+            visitor.object(watcher.object());
         }
     }
 
@@ -107,17 +128,13 @@ impl EventLoop {
         }
         let failed = event.error || event.hangup;
         if event.readable || failed {
-            match &entry.reader {
-                Some(Watcher::Callback(handle)) => self.ready.push(Work::Handle(handle.clone())),
-                Some(Watcher::Native(target)) => self.ready.push(Work::Readable(target.clone())),
-                None => {}
+            if let Some(reader) = &entry.reader {
+                self.ready.push(reader.work(Side::Read));
             }
         }
         if event.writable || failed {
-            match &entry.writer {
-                Some(Watcher::Callback(handle)) => self.ready.push(Work::Handle(handle.clone())),
-                Some(Watcher::Native(target)) => self.ready.push(Work::Writable(target.clone())),
-                None => {}
+            if let Some(writer) = &entry.writer {
+                self.ready.push(writer.work(Side::Write));
             }
         }
     }
@@ -166,11 +183,18 @@ impl EventLoop {
 
     /// As [`EventLoop::unwatch`], but only for `target`: the number may be another's by now.
     pub(crate) fn unwatch_own(&self, fd: RawFd, side: Side, target: &Any) {
-        match self.watcher(fd, side) {
-            Some(Watcher::Native(watcher)) if watcher.as_obj().is(target) => {
-                drop(self.unwatch(fd, side));
+        let watcher = self.watcher(fd, side);
+        if watcher.is_some_and(|watcher| watcher.object().is(target)) {
+            drop(self.unwatch(fd, side));
+        }
+    }
+
+    /// Nobody is to watch the descriptor, which is about to be closed: operations on it try once more, and fail.
+    pub(crate) fn evict(&self, fd: RawFd) {
+        for side in [Side::Read, Side::Write] {
+            if let Some(Watcher::Operation(operation)) = self.unwatch(fd, side) {
+                self.push(Work::Operation(operation));
             }
-            _ => {}
         }
     }
 
@@ -184,13 +208,16 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Ends [`EventLoop::claim`].
-    pub(crate) fn release(&self, fd: RawFd, owner: &Target) {
-        if let Some(entry) = self.descriptors.entry(fd) {
-            if entry.owner == Some(NonNull::from(owner)) {
-                entry.owner = None;
-            }
+    /// Ends [`EventLoop::claim`]; says whether the descriptor was still this transport's.
+    pub(crate) fn release(&self, fd: RawFd, owner: &Target) -> bool {
+        let Some(entry) = self.descriptors.entry(fd) else {
+            return false;
+        };
+        let owned = entry.owner == Some(NonNull::from(owner));
+        if owned {
+            entry.owner = None;
         }
+        owned
     }
 
     /// The transport that the descriptor belongs to.
@@ -316,7 +343,7 @@ pub(crate) fn cancel(watcher: Option<Watcher>) -> PyResult<bool> {
             handle.cancel()?;
             Ok(true)
         }
-        Some(Watcher::Native(_)) => Ok(true),
+        Some(_) => Ok(true),
         None => Ok(false),
     }
 }

@@ -6,6 +6,7 @@ use crate::awaitable::sleep::Sleep;
 use crate::handle::Handle;
 use crate::kit::{err, Any, Native, Obj, Own, PyResult, Raised, Visitor};
 use crate::task::{step, wake, Task};
+use crate::transport::operation::SocketOperation;
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 
@@ -29,6 +30,8 @@ pub(crate) enum Work {
     Readable(Own<Target>),
     /// A descriptor is writable.
     Writable(Own<Target>),
+    /// The descriptor of an operation on a socket is ready for it.
+    Operation(Own<SocketOperation>),
 }
 
 impl Work {
@@ -46,6 +49,7 @@ impl Work {
             Work::Fire(target) => target.fire(),
             Work::Readable(target) => target.readable(),
             Work::Writable(target) => target.writable(),
+            Work::Operation(operation) => operation.ready(),
         };
         match result {
             Ok(()) => Ok(()),
@@ -69,6 +73,7 @@ impl Work {
             Work::Handle(handle) => handle.as_obj().repr_text(),
             Work::Step(task) | Work::Throw(task, _) | Work::Wake(task) => task.as_obj().repr_text(),
             Work::Sleep(sleep) => sleep.as_obj().repr_text(),
+            Work::Operation(operation) => operation.as_obj().repr_text(),
             Work::Done(target, _)
             | Work::Fire(target)
             | Work::Readable(target)
@@ -85,6 +90,7 @@ impl Work {
                 visitor.object(exception);
             }
             Work::Sleep(sleep) => visitor.object(sleep.as_obj()),
+            Work::Operation(operation) => visitor.object(operation.as_obj()),
             Work::Done(target, future) => {
                 visitor.object(target.as_obj());
                 visitor.object(future);
@@ -101,6 +107,7 @@ impl Work {
             Work::Handle(handle) => handle.as_obj(),
             Work::Step(task) | Work::Throw(task, _) | Work::Wake(task) => task.as_obj(),
             Work::Sleep(sleep) => sleep.as_obj(),
+            Work::Operation(operation) => operation.as_obj(),
             Work::Done(target, _)
             | Work::Fire(target)
             | Work::Readable(target)

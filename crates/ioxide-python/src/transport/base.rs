@@ -433,7 +433,10 @@ impl Base {
     /// forgotten.
     pub(super) fn leave(&self) {
         let ignored = self.with_loop(|event_loop| {
-            event_loop.release(self.descriptor.number(), &self.target);
+            let fd = self.descriptor.number();
+            if event_loop.release(fd, &self.target) {
+                event_loop.evict(fd);
+            }
             Ok(())
         });
         debug_assert!(ignored.is_ok());

@@ -315,6 +315,7 @@ pub(crate) fn build() -> PyResult<()> {
         .methods(methods::flow())
         .methods(methods::socket())
         .getset(methods::socket_properties())
+        .getset(methods::stream_socket_properties())
         .build(&SOCKET_CLASS)?;
     spec::<ReadPipeTransport>(c"ioxide.ReadPipeTransport", "ReadTransport")?
         .doc(c"The transport of the reading end of a pipe.\n\nAs asyncio.ReadTransport.")

@@ -109,8 +109,6 @@ pub(super) fn lost(this: &Base) -> PyResult<()> {
 
 /// Closes the descriptor, unwatched before, and lets go of everything.
 fn release(this: &Base) -> PyResult<()> {
-    this.unwatch(Side::Read);
-    this.unwatch(Side::Write);
     this.discard();
     this.leave();
     let closed = this.descriptor.close();

@@ -143,7 +143,7 @@ pub(super) fn shared_properties() -> Vec<ffi::PyGetSetDef> {
     ]
 }
 
-/// Of sockets only.
+/// Of every socket.
 pub(super) fn socket_properties() -> Vec<ffi::PyGetSetDef> {
     vec![
         crate::getter!(Base, "_sock", sock, "The socket, None once it is closed."),
@@ -153,6 +153,12 @@ pub(super) fn socket_properties() -> Vec<ffi::PyGetSetDef> {
             |this: &Base| value::int(this.descriptor.number().into()),
             "The descriptor's number, -1 once it is closed."
         ),
+    ]
+}
+
+/// Of stream sockets only.
+pub(super) fn stream_socket_properties() -> Vec<ffi::PyGetSetDef> {
+    vec![
         crate::getter!(Base, "_start_tls_compatible", |_: &Base| true, "True."),
         crate::getter!(
             Base,

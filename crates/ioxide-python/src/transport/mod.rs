@@ -29,6 +29,7 @@ pub(crate) mod flow;
 pub(crate) mod hub;
 pub(crate) mod listener;
 pub(crate) mod methods;
+pub(crate) mod operation;
 pub(crate) mod read;
 pub(crate) mod server;
 pub(crate) mod write;
@@ -39,6 +40,7 @@ use std::ffi::CStr;
 pub(crate) fn build() -> PyResult<()> {
     channel::build()?;
     datagram::build()?;
+    operation::build()?;
     server::build()?;
     listener::build()
 }

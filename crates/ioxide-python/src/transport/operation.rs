@@ -1,0 +1,500 @@
+//! `loop.sock_recv()` and its kin: one operation on a socket that belongs to the program.
+//!
+//! An operation is tried at once. If the kernel is not ready it is tried again when it is, by the task itself: so
+//! one that is cancelled has taken nothing from the kernel that would be lost.
+
+use super::create::native_loop;
+use crate::awaitable::{spec, Awaitable, Flow, Wait};
+use crate::kit::buffer::Buffer;
+use crate::kit::{
+    err, ffi, value, Any, Args, Class, Native, Obj, ObjCell, PyResult, Raised, Signature, Visitor,
+};
+use crate::runtime::io::{refuse_transport, Side, Watcher};
+use crate::runtime::EventLoop;
+use crate::{import, intern, raise};
+use ioxide_core::sys;
+use std::cell::{Cell, UnsafeCell};
+use std::io;
+use std::os::fd::RawFd;
+
+/// What is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Recv,
+    RecvInto,
+    RecvFrom,
+    RecvFromInto,
+    SendAll,
+    SendTo,
+    Accept,
+    /// Nothing: only wait until the socket takes bytes.
+    Writable,
+}
+
+impl Action {
+    fn side(self) -> Side {
+        match self {
+            Action::SendAll | Action::SendTo | Action::Writable => Side::Write,
+            _ => Side::Read,
+        }
+    }
+}
+
+/// The awaitable of an operation.
+#[repr(C)]
+pub(crate) struct SocketOperation {
+    wait: Wait,
+    event_loop: ObjCell,
+    socket: ObjCell,
+    /// The buffer to fill, or what is sent.
+    data: ObjCell,
+    /// The receiver of a datagram.
+    address: ObjCell,
+    /// What is sent, kept in place until all of it has gone.
+    view: UnsafeCell<Option<Box<Buffer>>>,
+    action: Action,
+    /// How many bytes to take, or how many have gone.
+    count: Cell<usize>,
+    /// The descriptor that is watched, -1 if none is.
+    watched: Cell<RawFd>,
+}
+
+static CLASS: Class = Class::new();
+
+// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
+unsafe impl Native for SocketOperation {
+    type Extra = ();
+
+    fn class() -> &'static Class {
+        &CLASS
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        self.wait.traverse(visitor);
+        for cell in self.cells() {
+            visitor.cell(cell);
+        }
+    }
+
+    fn clear(&self) {
+        self.wait.clear();
+        for cell in self.cells() {
+            cell.clear();
+        }
+        self.let_go();
+    }
+
+    fn finalize(&self) {
+        self.wait.warn_if_never_awaited();
+    }
+}
+
+/// How an attempt ended.
+enum Attempt {
+    Done(Obj),
+    /// The kernel is not ready.
+    Blocked,
+}
+
+// SAFETY: begins with `Wait`.
+unsafe impl Awaitable for SocketOperation {
+    const NAME: &'static str = "sock_recv";
+
+    fn start(&self) -> PyResult<Flow> {
+        self.check()?;
+        if self.action == Action::Writable {
+            return self.watch();
+        }
+        self.go_on()
+    }
+
+    fn resume(&self) -> PyResult<Flow> {
+        self.unwatch();
+        if self.action == Action::Writable {
+            return Ok(Flow::Return(Obj::none()));
+        }
+        self.go_on()
+    }
+
+    fn throw(&self, exception: Obj) -> PyResult<Flow> {
+        self.unwatch();
+        self.let_go();
+        Err(err::raise_instance(&exception))
+    }
+}
+
+impl SocketOperation {
+    fn cells(&self) -> [&ObjCell; 4] {
+        [&self.event_loop, &self.socket, &self.data, &self.address]
+    }
+
+    /// The descriptor is ready, or gone: the task tries again.
+    pub(crate) fn ready(&self) -> PyResult<()> {
+        self.unwatch();
+        self.wait.wake()
+    }
+
+    /// Refuses sockets that belong to the ssl module, and in debug mode those that block.
+    fn check(&self) -> PyResult<()> {
+        let socket = self.socket.get_or_none();
+        let plain = import!("socket", "socket")?;
+        if !socket.class().is(plain) {
+            import!("ioxide.connect", "refuse_tls_socket")?.call1(&socket)?;
+        }
+        let event_loop = self.event_loop.get_or_none();
+        if native_loop(&event_loop)?.debug() {
+            let timeout = socket.method0(intern!("gettimeout"))?;
+            if !timeout.equals(&*value::int(0)?)? {
+                return Err(raise!(
+                    err::value_error(),
+                    "the socket must be non-blocking"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn go_on(&self) -> PyResult<Flow> {
+        match self.attempt() {
+            Ok(Attempt::Done(result)) => {
+                self.let_go();
+                Ok(Flow::Return(result))
+            }
+            Ok(Attempt::Blocked) => self.watch(),
+            Err(raised) => {
+                err::preserved(|| self.let_go());
+                Err(raised)
+            }
+        }
+    }
+
+    fn attempt(&self) -> PyResult<Attempt> {
+        let socket = self.socket.get_or_none();
+        match self.action {
+            Action::Recv => self.recv(&socket),
+            Action::RecvInto => self.recv_into(&socket),
+            Action::SendAll => self.send(&socket),
+            Action::RecvFrom => {
+                let count = value::int(self.count.get() as i64)?;
+                ask(&socket, intern!("recvfrom"), &[&count])
+            }
+            Action::RecvFromInto => {
+                let count = value::int(self.count.get() as i64)?;
+                let buffer = self.data.get_or_none();
+                ask(&socket, intern!("recvfrom_into"), &[&buffer, &count])
+            }
+            Action::SendTo => {
+                let (data, address) = (self.data.get_or_none(), self.address.get_or_none());
+                ask(&socket, intern!("sendto"), &[&data, &address])
+            }
+            Action::Accept => accept(&socket),
+            Action::Writable => Ok(Attempt::Done(Obj::none())),
+        }
+    }
+
+    fn recv(&self, socket: &Any) -> PyResult<Attempt> {
+        let fd = number(socket)?;
+        let event_loop = self.event_loop.get_or_none();
+        let space = native_loop(&event_loop)?.hub.buffer();
+        let wanted = self.count.get();
+        if wanted > space.len() {
+            return ask(socket, intern!("recv"), &[&*value::int(wanted as i64)?]);
+        }
+        let received = sys::recv(fd, &mut space[..wanted]);
+        match received {
+            // SAFETY: the kernel has initialised as many bytes as it counts.
+            Ok(count) => {
+                value::bytes(unsafe { space[..count].assume_init_ref() }).map(Attempt::Done)
+            }
+            Err(error) => blocked_or_raised(&error),
+        }
+    }
+
+    fn recv_into(&self, socket: &Any) -> PyResult<Attempt> {
+        let fd = number(socket)?;
+        let mut view = Buffer::writable(&*self.data.get_or_none())?;
+        match sys::recv(fd, view.space()) {
+            Ok(count) => value::int(count as i64).map(Attempt::Done),
+            Err(error) => blocked_or_raised(&error),
+        }
+    }
+
+    /// Sends on until all has gone or the kernel takes no more.
+    fn send(&self, socket: &Any) -> PyResult<Attempt> {
+        let fd = number(socket)?;
+        self.hold_view()?;
+        loop {
+            // SAFETY: the view is dropped only by `let_go`, and sending runs no Python code.
+            let view = unsafe { (*self.view.get()).as_deref() };
+            let rest = view.map_or(&[][..], |view| &view.bytes()[self.count.get()..]);
+            if rest.is_empty() && self.count.get() > 0 {
+                return Ok(Attempt::Done(Obj::none()));
+            }
+            match sys::send(fd, rest) {
+                Ok(sent) if sent == rest.len() => return Ok(Attempt::Done(Obj::none())),
+                Ok(sent) => self.count.set(self.count.get() + sent),
+                Err(error) => return blocked_or_raised(&error),
+            }
+        }
+    }
+
+    fn hold_view(&self) -> PyResult<()> {
+        // SAFETY: the borrow ends with the expression.
+        if unsafe { (*self.view.get()).is_some() } {
+            return Ok(());
+        }
+        let view = Buffer::readable(&*self.data.get_or_none())?;
+        // SAFETY: nobody else has a borrow: making the view has ended.
+        unsafe { *self.view.get() = Some(Box::new(view)) };
+        Ok(())
+    }
+
+    /// Lets the data go.
+    fn let_go(&self) {
+        // SAFETY: the borrow ends before anything is dropped.
+        let view = unsafe { (*self.view.get()).take() };
+        drop(view);
+    }
+
+    fn watch(&self) -> PyResult<Flow> {
+        let fd = number(&*self.socket.get_or_none())?;
+        let object = self.event_loop.get_or_none();
+        let event_loop = native_loop(&object)?;
+        if self.action != Action::Writable {
+            refuse_transport(event_loop, fd)?;
+        }
+        let watcher = Watcher::Operation(self.own());
+        let before = event_loop.watch(fd, self.action.side(), watcher)?;
+        self.watched.set(fd);
+        crate::runtime::io::cancel(before)?;
+        Ok(Flow::Park)
+    }
+
+    fn unwatch(&self) {
+        let fd = self.watched.replace(-1);
+        if fd < 0 {
+            return;
+        }
+        let object = self.event_loop.get_or_none();
+        if let Some(event_loop) = EventLoop::of(&object) {
+            event_loop.unwatch_own(fd, self.action.side(), self.as_any());
+        }
+    }
+}
+
+/// The number of a socket; `EBADF` for one that is closed.
+fn number(socket: &Any) -> PyResult<RawFd> {
+    let fd = socket.method0(intern!("fileno"))?.to_i64()?;
+    RawFd::try_from(fd)
+        .ok()
+        .filter(|fd| *fd >= 0)
+        .ok_or_else(|| err::raise_os(&io::Error::from_raw_os_error(libc::EBADF)))
+}
+
+fn blocked_or_raised(error: &io::Error) -> PyResult<Attempt> {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return Ok(Attempt::Blocked);
+    }
+    Err(err::raise_os(error))
+}
+
+/// Lets the socket object do it.
+fn ask(socket: &Any, method: &Any, arguments: &[&Any]) -> PyResult<Attempt> {
+    match socket.method(method, arguments) {
+        Ok(result) => Ok(Attempt::Done(result)),
+        Err(raised) => blocked_unless_failed(raised),
+    }
+}
+
+fn blocked_unless_failed(raised: Raised) -> PyResult<Attempt> {
+    if err::matches(err::blocking_io()) || err::matches(err::interrupted()) {
+        err::discard(raised);
+        return Ok(Attempt::Blocked);
+    }
+    Err(raised)
+}
+
+fn accept(socket: &Any) -> PyResult<Attempt> {
+    let pair = match socket.method0(intern!("accept")) {
+        Ok(pair) => pair,
+        Err(raised) => return blocked_unless_failed(raised),
+    };
+    if let Some(connection) = pair
+        .is_tuple()
+        .then(|| pair.tuple_items().first())
+        .flatten()
+    {
+        connection.method(intern!("setblocking"), &[&value::bool(false)])?;
+    }
+    Ok(Attempt::Done(pair))
+}
+
+static RECV: crate::awaitable::Kind = SocketOperation::KIND;
+static RECV_INTO: crate::awaitable::Kind = SocketOperation::KIND.named("sock_recv_into");
+static RECVFROM: crate::awaitable::Kind = SocketOperation::KIND.named("sock_recvfrom");
+static RECVFROM_INTO: crate::awaitable::Kind = SocketOperation::KIND.named("sock_recvfrom_into");
+static SENDALL: crate::awaitable::Kind = SocketOperation::KIND.named("sock_sendall");
+static SENDTO: crate::awaitable::Kind = SocketOperation::KIND.named("sock_sendto");
+static ACCEPT: crate::awaitable::Kind = SocketOperation::KIND.named("sock_accept");
+static WRITABLE: crate::awaitable::Kind = SocketOperation::KIND.named("_sock_writable");
+
+struct Request<'a> {
+    action: Action,
+    socket: Option<&'a Any>,
+    data: Option<&'a Any>,
+    address: Option<&'a Any>,
+    count: usize,
+}
+
+fn make(event_loop: &EventLoop, request: &Request<'_>) -> PyResult<Obj> {
+    let kind = match request.action {
+        Action::Recv => &RECV,
+        Action::RecvInto => &RECV_INTO,
+        Action::RecvFrom => &RECVFROM,
+        Action::RecvFromInto => &RECVFROM_INTO,
+        Action::SendAll => &SENDALL,
+        Action::SendTo => &SENDTO,
+        Action::Accept => &ACCEPT,
+        Action::Writable => &WRITABLE,
+    };
+    let cell =
+        |object: Option<&Any>| object.map_or_else(ObjCell::empty, |any| ObjCell::new(any.own()));
+    let operation = SocketOperation {
+        wait: Wait::new(kind),
+        event_loop: ObjCell::new(event_loop.object()),
+        socket: cell(request.socket),
+        data: cell(request.data),
+        address: cell(request.address),
+        view: UnsafeCell::new(None),
+        action: request.action,
+        count: Cell::new(request.count),
+        watched: Cell::new(-1),
+    };
+    Ok(operation.make()?.into_obj())
+}
+
+/// A size that Python code gives.
+fn size(given: Option<&Any>, method: &str) -> PyResult<usize> {
+    let size = given.map_or(Ok(0), Any::to_i64)?;
+    usize::try_from(size).map_err(|_| raise!(err::value_error(), "negative buffersize in {method}"))
+}
+
+/// Binds `(sock, …)` and makes the operation.
+macro_rules! operation {
+    ($function:ident, $name:literal, [$($parameter:literal),*], $required:literal, $request:expr) => {
+        fn $function(event_loop: &EventLoop, args: Args<'_>) -> PyResult<Obj> {
+            const NAMES: &[&str] = &[$($parameter),*];
+            const SIGNATURE: Signature<{ NAMES.len() }> =
+                Signature::new($name, [$($parameter),*], $required);
+            let request: fn([Option<&Any>; NAMES.len()]) -> PyResult<Request<'_>> = $request;
+            make(event_loop, &request(args.bind(&SIGNATURE)?)?)
+        }
+    };
+}
+
+fn request(action: Action, socket: Option<&Any>, count: usize) -> Request<'_> {
+    Request {
+        action,
+        socket,
+        data: None,
+        address: None,
+        count,
+    }
+}
+
+operation!(recv, "sock_recv", ["sock", "n"], 2, |[sock, n]| {
+    Ok(request(Action::Recv, sock, size(n, "recv")?))
+});
+operation!(
+    recv_into,
+    "sock_recv_into",
+    ["sock", "buf"],
+    2,
+    |[sock, data]| {
+        Ok(Request {
+            data,
+            ..request(Action::RecvInto, sock, 0)
+        })
+    }
+);
+operation!(
+    recvfrom,
+    "sock_recvfrom",
+    ["sock", "bufsize"],
+    2,
+    |[sock, n]| { Ok(request(Action::RecvFrom, sock, size(n, "recvfrom")?)) }
+);
+operation!(
+    recvfrom_into,
+    "sock_recvfrom_into",
+    ["sock", "buf", "nbytes"],
+    2,
+    |[sock, data, n]| {
+        let count = match size(n, "recvfrom_into")? {
+            0 => data.map_or(Ok(0), Any::len)?,
+            count => count,
+        };
+        Ok(Request {
+            data,
+            ..request(Action::RecvFromInto, sock, count)
+        })
+    }
+);
+operation!(
+    sendall,
+    "sock_sendall",
+    ["sock", "data"],
+    2,
+    |[sock, data]| {
+        Ok(Request {
+            data,
+            ..request(Action::SendAll, sock, 0)
+        })
+    }
+);
+operation!(
+    sendto,
+    "sock_sendto",
+    ["sock", "data", "address"],
+    3,
+    |[sock, data, address]| {
+        Ok(Request {
+            data,
+            address,
+            ..request(Action::SendTo, sock, 0)
+        })
+    }
+);
+operation!(accept_method, "sock_accept", ["sock"], 1, |[sock]| {
+    Ok(request(Action::Accept, sock, 0))
+});
+operation!(writable, "_sock_writable", ["sock"], 1, |[sock]| {
+    Ok(request(Action::Writable, sock, 0))
+});
+
+/// The loop's methods.
+pub(crate) fn loop_methods() -> Vec<ffi::PyMethodDef> {
+    vec![
+        crate::method!(args EventLoop, "sock_recv", recv,
+            "Receives up to n bytes from a non-blocking socket."),
+        crate::method!(args EventLoop, "sock_recv_into", recv_into,
+            "Receives into a buffer; returns how many bytes."),
+        crate::method!(args EventLoop, "sock_recvfrom", recvfrom,
+            "Receives a datagram; returns it and its sender."),
+        crate::method!(args EventLoop, "sock_recvfrom_into", recvfrom_into,
+            "Receives a datagram into a buffer; returns how many bytes and the sender."),
+        crate::method!(args EventLoop, "sock_sendall", sendall,
+            "Sends all of the data."),
+        crate::method!(args EventLoop, "sock_sendto", sendto,
+            "Sends a datagram to the address; returns how many bytes."),
+        crate::method!(args EventLoop, "sock_accept", accept_method,
+            "Accepts a connection; returns its socket, non-blocking, and the peer's address."),
+        crate::method!(args EventLoop, "_sock_writable", writable,
+            "Waits until the socket takes bytes, or has failed."),
+    ]
+}
+
+pub(super) fn build() -> PyResult<()> {
+    spec::<SocketOperation>(c"ioxide.SocketOperation").build(&CLASS)?;
+    Ok(())
+}

@@ -1,0 +1,258 @@
+"""Sending files: by the kernel alone where it can, by reading and writing where it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import os
+import socket
+import sys
+from asyncio.constants import _SendfileMode  # type: ignore[attr-defined]
+from typing import Any
+
+from ._ioxide import BaseLoop
+from .connect import refuse_tls_socket
+
+#: How many bytes are read at once where the kernel cannot send a file, for a socket …
+_SOCKET_BLOCK = 256 * 1024
+#: … and for a transport.
+_TRANSPORT_BLOCK = 16 * 1024
+
+
+class SendfileMethods(BaseLoop):
+    """What `ioxide.EventLoop` has for sending files."""
+
+    async def sendfile(
+        self,
+        transport: Any,
+        file: Any,
+        offset: int = 0,
+        count: int | None = None,
+        *,
+        fallback: bool = True,
+    ) -> int:
+        """Send a file, or `count` bytes of it, over a transport; return how many bytes were sent.
+
+        Where the kernel cannot, as with TLS, it is read and written, unless `fallback` is False:
+        then RuntimeError or SendfileNotAvailableError is raised.
+        """
+        if transport.is_closing():
+            raise RuntimeError("Transport is closing")
+        mode = getattr(transport, "_sendfile_compatible", _SendfileMode.UNSUPPORTED)
+        if mode is _SendfileMode.UNSUPPORTED:
+            raise RuntimeError(f"sendfile is not supported for transport {transport!r}")
+        if mode is _SendfileMode.TRY_NATIVE:
+            try:
+                return await self._sendfile_native(transport, file, offset, count)
+            except asyncio.SendfileNotAvailableError:
+                if not fallback:
+                    raise
+        if not fallback:
+            raise RuntimeError(
+                "fallback is disabled and native sendfile is not "
+                f"supported for transport {transport!r}"
+            )
+        return await self._sendfile_fallback(transport, file, offset, count)
+
+    async def _sendfile_native(
+        self, transport: Any, file: Any, offset: int, count: int | None
+    ) -> int:
+        resume = transport.is_reading()
+        transport.pause_reading()
+        await transport._make_empty_waiter()
+        try:
+            sock = transport._sock
+            if sock is None:
+                raise ConnectionError("Connection is closed by peer")
+            check_parameters(sock, file, offset, count)
+            return await self._sock_sendfile_native(sock, file, offset, count)
+        except ConnectionError as error:
+            transport._force_close(error)
+            raise
+        finally:
+            transport._reset_empty_waiter()
+            if resume:
+                transport.resume_reading()
+
+    async def _sendfile_fallback(
+        self, transport: Any, file: Any, offset: int, count: int | None
+    ) -> int:
+        if hasattr(file, "seek"):
+            file.seek(offset)
+        size = min(count, _TRANSPORT_BLOCK) if count else _TRANSPORT_BLOCK
+        view = memoryview(bytearray(size))
+        sent = 0
+        protocol = _Detour(self, transport)
+        try:
+            while not count or sent < count:
+                block = view[: min(count - sent, size)] if count else view
+                read = await self.run_in_executor(None, file.readinto, block)
+                if not read:
+                    break
+                transport.write(bytes(block[:read]))
+                await protocol.drain()
+                sent += read
+            return sent
+        finally:
+            if sent > 0 and hasattr(file, "seek"):
+                file.seek(offset + sent)
+            protocol.restore()
+
+    async def sock_sendfile(
+        self,
+        sock: Any,
+        file: Any,
+        offset: int = 0,
+        count: int | None = None,
+        *,
+        fallback: bool | None = True,
+    ) -> int:
+        """Send a file, or `count` bytes of it, over a socket; return how many bytes were sent."""
+        if self.get_debug() and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+        refuse_tls_socket(sock)
+        check_parameters(sock, file, offset, count)
+        try:
+            return await self._sock_sendfile_native(sock, file, offset, count)
+        except asyncio.SendfileNotAvailableError:
+            if not fallback:
+                raise
+        return await self._sock_sendfile_fallback(sock, file, offset, count)
+
+    async def _sock_sendfile_native(
+        self, sock: Any, file: Any, offset: int, count: int | None
+    ) -> int:
+        try:
+            source = file.fileno()
+            size = os.fstat(source).st_size
+        except (AttributeError, OSError, io.UnsupportedOperation):
+            raise asyncio.SendfileNotAvailableError("not a regular file") from None
+        if not count and not size:
+            return 0
+        sent = 0
+        try:
+            while not count or sent < count:
+                block = min(count - sent if count else size, sys.maxsize // 2 + 1)
+                try:
+                    moved = os.sendfile(sock.fileno(), source, offset + sent, block)
+                except (BlockingIOError, InterruptedError):
+                    await self._sock_writable(sock)
+                    continue
+                except OSError as error:
+                    raise _sendfile_error(error, sent) from error
+                if moved == 0:
+                    break
+                sent += moved
+                if moved < block:
+                    await self._sock_writable(sock)
+            return sent
+        finally:
+            os.lseek(source, offset + sent, os.SEEK_SET)
+
+    async def _sock_sendfile_fallback(
+        self, sock: Any, file: Any, offset: int, count: int | None
+    ) -> int:
+        if hasattr(file, "seek"):
+            file.seek(offset)
+        size = min(count, _SOCKET_BLOCK) if count else _SOCKET_BLOCK
+        view = memoryview(bytearray(size))
+        sent = 0
+        try:
+            while not count or sent < count:
+                block = view[: min(count - sent, size)] if count else view
+                read = await self.run_in_executor(None, file.readinto, block)
+                if not read:
+                    break
+                await self.sock_sendall(sock, block[:read])
+                sent += read
+            return sent
+        finally:
+            if sent > 0 and hasattr(file, "seek"):
+                file.seek(offset + sent)
+
+
+def check_parameters(sock: Any, file: Any, offset: Any, count: Any) -> None:
+    """Raise ValueError or TypeError for what cannot be sent."""
+    if "b" not in getattr(file, "mode", "b"):
+        raise ValueError("file should be opened in binary mode")
+    if sock.type != socket.SOCK_STREAM:
+        raise ValueError("only SOCK_STREAM type sockets are supported")
+    if count is not None:
+        if not isinstance(count, int):
+            raise TypeError(f"count must be a positive integer (got {count!r})")
+        if count <= 0:
+            raise ValueError(f"count must be a positive integer (got {count!r})")
+    if not isinstance(offset, int):
+        raise TypeError(f"offset must be a non-negative integer (got {offset!r})")
+    if offset < 0:
+        raise ValueError(f"offset must be a non-negative integer (got {offset!r})")
+
+
+def _sendfile_error(error: OSError, sent: int) -> Exception:
+    """Return what to raise: before the first byte another way may do, afterwards it is too late."""
+    if sent == 0:
+        return asyncio.SendfileNotAvailableError("os.sendfile call failed")
+    if error.errno == errno.ENOTCONN:
+        return ConnectionError("socket is not connected", errno.ENOTCONN)
+    return error
+
+
+class _Detour(asyncio.Protocol):
+    """Stands in for a transport's protocol while a file is sent over it."""
+
+    def __init__(self, loop: Any, transport: Any) -> None:
+        self._loop = loop
+        self._transport = transport
+        self._protocol = transport.get_protocol()
+        self._resume_reading = transport.is_reading()
+        self._resume_writing = getattr(transport, "_protocol_paused", False)
+        self._writable = loop.create_future() if self._resume_writing else None
+        transport.pause_reading()
+        transport.set_protocol(self)
+
+    async def drain(self) -> None:
+        """Wait until the transport takes more."""
+        if self._transport.is_closing():
+            raise ConnectionError("Connection closed by peer")
+        if self._writable is not None:
+            await self._writable
+
+    def restore(self) -> None:
+        """Put the protocol back, in the state in which it would be."""
+        self._transport.set_protocol(self._protocol)
+        if self._resume_reading:
+            self._transport.resume_reading()
+        if self._writable is not None:
+            # Nobody waits for it any more.
+            self._writable.cancel()
+        if self._resume_writing:
+            self._protocol.resume_writing()
+
+    def pause_writing(self) -> None:
+        if self._writable is None:
+            self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            self._writable.set_result(None)
+            self._writable = None
+
+    def connection_made(self, transport: Any) -> None:
+        raise RuntimeError("Invalid state: connection should have been established already.")
+
+    def data_received(self, data: bytes) -> None:
+        raise RuntimeError("Invalid state: reading should be paused")
+
+    def eof_received(self) -> None:
+        raise RuntimeError("Invalid state: reading should be paused")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._writable is not None and not self._writable.done():
+            # To the one who sends this is an error however the connection ended.
+            error = exc or ConnectionError("Connection is closed by peer")
+            self._writable.set_exception(error)
+        self._protocol.connection_lost(exc)
+
+
+__all__ = ["SendfileMethods"]
