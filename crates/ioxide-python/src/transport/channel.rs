@@ -295,9 +295,15 @@ fn base_class(name: &str) -> PyResult<Obj> {
     Ok(base)
 }
 
-pub(super) fn spec<T: Native>(name: &'static std::ffi::CStr, base: &str) -> PyResult<ClassSpec> {
-    Ok(ClassSpec::new::<T>(name)
-        .base(&*base_class(base)?)
+pub(super) fn spec<T: Native>(
+    name: &'static std::ffi::CStr,
+    bases: &[&str],
+) -> PyResult<ClassSpec> {
+    let mut spec = ClassSpec::new::<T>(name);
+    for base in bases {
+        spec = spec.base(&*base_class(base)?);
+    }
+    Ok(spec
         .dict(std::mem::offset_of!(Base, dict))
         .weak(std::mem::offset_of!(Base, weak))
         .slot(crate::kit::ffi::Py_tp_repr, crate::unary!(Base, Base::show))
@@ -307,7 +313,7 @@ pub(super) fn spec<T: Native>(name: &'static std::ffi::CStr, base: &str) -> PyRe
 
 pub(crate) fn build() -> PyResult<()> {
     import!("asyncio", "transports")?;
-    spec::<SocketTransport>(c"ioxide.SocketTransport", "Transport")?
+    spec::<SocketTransport>(c"ioxide.SocketTransport", &["Transport"])?
         .doc(c"The transport of a stream socket.\n\nAs asyncio.Transport.")
         .methods(methods::stream())
         .methods(methods::reading())
@@ -317,12 +323,12 @@ pub(crate) fn build() -> PyResult<()> {
         .getset(methods::socket_properties())
         .getset(methods::stream_socket_properties())
         .build(&SOCKET_CLASS)?;
-    spec::<ReadPipeTransport>(c"ioxide.ReadPipeTransport", "ReadTransport")?
+    spec::<ReadPipeTransport>(c"ioxide.ReadPipeTransport", &["ReadTransport"])?
         .doc(c"The transport of the reading end of a pipe.\n\nAs asyncio.ReadTransport.")
         .methods(methods::stream())
         .methods(methods::reading())
         .build(&READ_PIPE_CLASS)?;
-    spec::<WritePipeTransport>(c"ioxide.WritePipeTransport", "WriteTransport")?
+    spec::<WritePipeTransport>(c"ioxide.WritePipeTransport", &["WriteTransport"])?
         .doc(c"The transport of the writing end of a pipe.\n\nAs asyncio.WriteTransport.")
         .methods(methods::stream())
         .methods(methods::writing())

@@ -411,24 +411,28 @@ pub(crate) fn make(args: Args<'_>) -> PyResult<Own<DatagramTransport>> {
 }
 
 pub(super) fn build() -> PyResult<()> {
-    channel::spec::<DatagramTransport>(c"ioxide.DatagramTransport", "DatagramTransport")?
-        .doc(c"The transport of a datagram socket.\n\nAs asyncio.DatagramTransport.")
-        .methods(methods::reading())
-        .methods(methods::flow())
-        .methods([
-            crate::method!(args DatagramTransport, "sendto", DatagramTransport::sendto,
+    // As asyncio's, it is an instance of both classes.
+    channel::spec::<DatagramTransport>(
+        c"ioxide.DatagramTransport",
+        &["Transport", "DatagramTransport"],
+    )?
+    .doc(c"The transport of a datagram socket.\n\nAs asyncio.DatagramTransport.")
+    .methods(methods::reading())
+    .methods(methods::flow())
+    .methods([
+        crate::method!(args DatagramTransport, "sendto", DatagramTransport::sendto,
                 "Sends a datagram, without waiting."),
-            crate::method!(onearg Base, "set_protocol",
+        crate::method!(onearg Base, "set_protocol",
                 |this: &Base, protocol: &Any| this.protocol.set(protocol.own()),
                 "Sets the protocol."),
-        ])
-        .getset(methods::socket_properties())
-        .getset([crate::getter!(
-            DatagramTransport,
-            "_address",
-            |this: &DatagramTransport| this.address.get_or_none(),
-            "Where everything is sent, or None."
-        )])
-        .build(&CLASS)?;
+    ])
+    .getset(methods::socket_properties())
+    .getset([crate::getter!(
+        DatagramTransport,
+        "_address",
+        |this: &DatagramTransport| this.address.get_or_none(),
+        "Where everything is sent, or None."
+    )])
+    .build(&CLASS)?;
     Ok(())
 }
