@@ -133,13 +133,6 @@ pub(crate) unsafe trait Awaitable: Native {
             throw::<Self>
         },
     };
-
-    /// The head that every awaitable begins with.
-    #[inline(always)]
-    fn wait(&self) -> &Wait {
-        // SAFETY: by the promise of the trait.
-        unsafe { self.as_any().cast_wait() }
-    }
 }
 
 /// The head of every native awaitable.

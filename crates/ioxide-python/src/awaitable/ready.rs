@@ -1,60 +1,8 @@
 //! An awaitable that is over before it begins: `async with lock` when the lock is free.
 
-use super::{spec, Awaitable, Flow, Wait};
-use crate::kit::{Any, Class, Native, Obj, ObjCell, PyResult, Visitor};
+use super::{Awaitable, Flow, Wait};
+use crate::kit::{Any, Class, Native, Obj, PyResult};
 use std::sync::atomic::{AtomicPtr, Ordering};
-
-/// Returns its value as soon as it is awaited.
-#[repr(C)]
-pub(crate) struct Ready {
-    wait: Wait,
-    value: ObjCell,
-}
-
-static CLASS: Class = Class::new();
-
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for Ready {
-    type Extra = ();
-
-    fn class() -> &'static Class {
-        &CLASS
-    }
-
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
-        visitor.cell(&self.value);
-    }
-
-    fn clear(&self) {
-        self.wait.clear();
-        self.value.clear();
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for Ready {
-    const NAME: &'static str = "ready";
-
-    fn start(&self) -> PyResult<Flow> {
-        Ok(Flow::Return(self.value.take().unwrap_or_else(Obj::none)))
-    }
-
-    fn resume(&self) -> PyResult<Flow> {
-        self.start()
-    }
-}
-
-impl Ready {
-    /// An awaitable that returns `value`; nobody is warned if it is not awaited.
-    pub(crate) fn of(value: Obj) -> PyResult<Obj> {
-        let body = Ready {
-            wait: Wait::new(&Ready::KIND),
-            value: ObjCell::new(value),
-        };
-        Ok(body.make()?.into_obj())
-    }
-}
 
 /// Returns `None` as often as it is awaited; there is one for all.
 #[repr(C)]
@@ -62,7 +10,7 @@ struct Nothing {
     wait: Wait,
 }
 
-static NOTHING_CLASS: Class = Class::new();
+static CLASS: Class = Class::new();
 static NOTHING: AtomicPtr<crate::kit::ffi::PyObject> = AtomicPtr::new(std::ptr::null_mut());
 
 // SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
@@ -70,7 +18,7 @@ unsafe impl Native for Nothing {
     type Extra = ();
 
     fn class() -> &'static Class {
-        &NOTHING_CLASS
+        &CLASS
     }
 }
 
@@ -101,7 +49,6 @@ unsafe impl Awaitable for Nothing {
 
 pub(crate) fn build() -> PyResult<()> {
     use crate::kit::ffi;
-    spec::<Ready>(c"ioxide.Ready").build(&CLASS)?;
     crate::kit::ClassSpec::new::<Nothing>(c"ioxide.Nothing")
         .slot(
             ffi::Py_tp_iter,
@@ -116,7 +63,7 @@ pub(crate) fn build() -> PyResult<()> {
             |_: &Nothing, _: &Any| -> PyResult<Obj> {
                 Err(crate::kit::send::stop_iteration(Obj::none()))
             }, "Returns at once.")])
-        .build(&NOTHING_CLASS)?;
+        .build(&CLASS)?;
     let one = Nothing {
         wait: Wait::new(&Nothing::KIND),
     }

@@ -109,11 +109,6 @@ impl Sleep {
         self.wait.wake()
     }
 
-    /// Whether firing would still wake somebody.
-    pub(crate) fn is_live(&self) -> bool {
-        self.wait.state() == State::Parked
-    }
-
     fn cancel_timer(&self) -> PyResult<()> {
         let Some(owner) = self.timer.take() else {
             return Ok(());

@@ -52,7 +52,7 @@ unsafe impl Native for Gathering {
 }
 
 impl Gathering {
-    fn new(event_loop: &Any, children: Obj) -> PyResult<Obj> {
+    fn begin(event_loop: &Any, children: Obj) -> PyResult<Obj> {
         let body = Gathering {
             future: Future::empty(),
             children: ObjCell::new(children),
@@ -286,7 +286,7 @@ pub(crate) fn gather(args: Args<'_>) -> PyResult<Obj> {
     let children = value::tuple_of(children.into_iter())?;
     group.children.set(children.clone());
     let event_loop = event_loop.unwrap_or_else(Obj::none);
-    let outer = Gathering::new(&event_loop, children)?;
+    let outer = Gathering::begin(&event_loop, children)?;
     group.outer.set(outer.clone());
     // Those that are done already, such as eager tasks, are told at once: the gathering may be over now.
     for child in &done {

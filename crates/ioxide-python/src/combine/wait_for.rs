@@ -200,7 +200,7 @@ impl WaitFor {
         match child::result(&self.awaited.get_or_none()) {
             Ok(value) => Ok(Flow::Return(value)),
             Err(raised) if err::matches(errors::cancelled()?) => {
-                Err(raise_timeout(&*err::take(raised)))
+                Err(raise_timeout(&err::take(raised)))
             }
             Err(raised) => Err(raised),
         }

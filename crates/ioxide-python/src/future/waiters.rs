@@ -2,7 +2,7 @@
 
 use super::view::FutureView;
 use crate::handle::Handle;
-use crate::kit::{err, value, Any, Obj, Own, PyResult, Visitor};
+use crate::kit::{value, Any, Obj, Own, PyResult, Visitor};
 use crate::runtime::schedule;
 use crate::runtime::snapshot::Context;
 use crate::runtime::target::Target;
@@ -34,26 +34,21 @@ impl Waiter {
     }
 }
 
+#[allow(
+    clippy::box_collection,
+    reason = "one word in each future instead of three"
+)]
+type Rest = Box<Vec<Waiter>>;
+
 /// The waiters of one future. Nearly always there is one at most, which stands inline.
 #[derive(Default)]
 #[repr(C)]
 pub(crate) struct Waiters {
     first: Cell<Option<Waiter>>,
-    #[allow(
-        clippy::box_collection,
-        reason = "one word in each future instead of three"
-    )]
-    rest: Cell<Option<Box<Vec<Waiter>>>>,
+    rest: Cell<Option<Rest>>,
 }
 
 impl Waiters {
-    pub(crate) const fn new() -> Waiters {
-        Waiters {
-            first: Cell::new(None),
-            rest: Cell::new(None),
-        }
-    }
-
     #[inline]
     pub(crate) fn push(&self, waiter: Waiter) {
         match self.first.take() {
@@ -68,7 +63,7 @@ impl Waiters {
     }
 
     /// Takes all of them.
-    fn take(&self) -> (Option<Waiter>, Option<Box<Vec<Waiter>>>) {
+    fn take(&self) -> (Option<Waiter>, Option<Rest>) {
         (self.first.take(), self.rest.take())
     }
 
@@ -84,11 +79,6 @@ impl Waiters {
         }
         self.first.set(first);
         self.rest.set(rest);
-    }
-
-    /// Takes out the parked task, if it is among the waiters.
-    pub(crate) fn remove_task(&self, task: &Any) {
-        self.retain(|waiter| !matches!(waiter, Waiter::Task(parked) if parked.as_obj().is(task)));
     }
 
     /// Takes out the native waiter, if it is among them.
@@ -282,9 +272,4 @@ pub(crate) fn callbacks(future: FutureView<'_>) -> PyResult<Obj> {
         tuples.push(value::tuple(&[callback, context])?);
     }
     value::list(tuples.into_iter())
-}
-
-/// Reports an exception that scheduling raised where nobody can take it.
-pub(crate) fn report(raised: crate::kit::Raised, future: &Any) {
-    err::unraisable(raised, future);
 }

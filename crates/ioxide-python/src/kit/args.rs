@@ -57,11 +57,6 @@ impl<'a> Args<'a> {
             .map(|(name, value)| (*name, *value))
     }
 
-    /// The arguments from `start` on, as a tuple.
-    pub(crate) fn rest(&self, start: usize) -> PyResult<Obj> {
-        value::tuple(self.positional().get(start..).unwrap_or_default())
-    }
-
     /// Binds the arguments to the parameters of `signature`; what was not given is `None`.
     pub(crate) fn bind<const N: usize>(
         &self,

@@ -124,7 +124,8 @@ impl Polling {
         if turns >= TURNS_BETWEEN_POLLS || self.work.get() >= WORK_BETWEEN_POLLS {
             return true;
         }
-        turns % TURNS_BETWEEN_LOOKS == 0 && now().saturating_sub(self.last.get()) > NS_BETWEEN_POLLS
+        turns.is_multiple_of(TURNS_BETWEEN_LOOKS)
+            && now().saturating_sub(self.last.get()) > NS_BETWEEN_POLLS
     }
 
     #[inline]

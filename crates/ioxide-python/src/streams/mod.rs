@@ -13,7 +13,7 @@ mod reading;
 mod storage;
 pub(crate) mod writer;
 
-use crate::kit::{err, ffi, value, Any, Args, Obj, ObjCell, PyResult, Raised, Signature};
+use crate::kit::{err, ffi, value, Any, Args, ObjCell, PyResult, Raised, Signature};
 use crate::{intern, raise};
 use std::cell::Cell;
 

@@ -9,7 +9,7 @@ use crate::future::{self, settle, FutureView};
 use crate::kit::class::{Construct, WeakList};
 use crate::kit::{
     err, ffi, value, weak, Any, Args, Class, ClassSpec, Native, Obj, ObjCell, Own, PyResult,
-    Raised, Signature, Visitor,
+    Signature, Visitor,
 };
 use crate::runtime::target::{Target, Told};
 use crate::runtime::EventLoop;

@@ -12,7 +12,6 @@ use crate::kit::{
 };
 use crate::{future, intern, raise};
 use std::cell::Cell;
-use std::ffi::c_void;
 use std::mem::offset_of;
 
 /// `ioxide.StreamReader`.
@@ -491,7 +490,7 @@ pub(super) fn build() -> PyResult<()> {
             crate::unary!(StreamReader, |this: &StreamReader| Reading::begin(
                 this,
                 Operation::next()
-            )) as *mut c_void,
+            )),
         )
         .methods(methods())
         .getset(properties())

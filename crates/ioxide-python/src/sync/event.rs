@@ -49,7 +49,7 @@ impl Construct for Event {
         Event {
             head: Head::new(),
             value: Cell::new(false),
-            waiters: WaitList::new(Wakes::WithTrue),
+            waiters: WaitList::new(Wakes::True),
             bound: LoopBound::new(),
             dict: ObjCell::empty(),
             weak: WeakList::new(),

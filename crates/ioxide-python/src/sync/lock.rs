@@ -51,7 +51,7 @@ impl Construct for Lock {
         Lock {
             head: Head::new(),
             locked: Cell::new(false),
-            waiters: WaitList::new(Wakes::WithTrue),
+            waiters: WaitList::new(Wakes::True),
             bound: LoopBound::new(),
             dict: ObjCell::empty(),
             weak: WeakList::new(),

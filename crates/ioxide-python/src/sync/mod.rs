@@ -48,7 +48,7 @@ fn describe(object: &Any, state: &str, waiters: &WaitList) -> PyResult<Obj> {
 fn plain_repr(object: &Any) -> PyResult<Obj> {
     // SAFETY: the type of all objects is never freed; its `repr` takes any object.
     unsafe {
-        match (*(&raw const ffi::PyBaseObject_Type)).tp_repr {
+        match ffi::PyBaseObject_Type.tp_repr {
             Some(repr) => Obj::steal_or_raised(repr(object.raw())),
             None => object.repr(),
         }

@@ -64,7 +64,7 @@ impl Construct for Semaphore {
         Semaphore {
             head: Head::new(),
             value: Cell::new(1),
-            waiters: WaitList::new(Wakes::WithTrue),
+            waiters: WaitList::new(Wakes::True),
             bound: LoopBound::new(),
             dict: ObjCell::empty(),
             weak: WeakList::new(),

@@ -14,9 +14,9 @@ use std::collections::VecDeque;
 /// What a future in the list gets as its result when it is woken.
 #[derive(Clone, Copy)]
 pub(crate) enum Wakes {
-    WithTrue,
-    WithFalse,
-    WithNone,
+    True,
+    False,
+    None,
 }
 
 /// The list.
@@ -145,9 +145,9 @@ impl WaitList {
             return Ok(false);
         }
         let result = match self.wakes {
-            Wakes::WithTrue => value::bool(true),
-            Wakes::WithFalse => value::bool(false),
-            Wakes::WithNone => Obj::none(),
+            Wakes::True => value::bool(true),
+            Wakes::False => value::bool(false),
+            Wakes::None => Obj::none(),
         };
         waiter.method(intern!("set_result"), &[&result])?;
         Ok(true)

@@ -234,7 +234,7 @@ impl Task {
                 Ok(())
             }
             None => {
-                let step = wake::StepCall::new(self, None)?;
+                let step = wake::StepCall::of(self, None)?;
                 schedule::call_soon(event_loop, &step, &[], &self.context())
             }
         }

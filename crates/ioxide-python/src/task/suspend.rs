@@ -92,7 +92,7 @@ pub(crate) fn again(task: &Task, event_loop: &Any, thrown: Option<Obj>) -> PyRes
         });
         return Ok(());
     }
-    let step = wake::StepCall::new(task, thrown)?;
+    let step = wake::StepCall::of(task, thrown)?;
     schedule::call_soon(event_loop, &step, &[], &task.context())
 }
 
@@ -183,7 +183,7 @@ fn throw_raised(task: &Task, event_loop: &Any, raised: Raised) -> PyResult<()> {
 fn bad_yield(task: &Task, event_loop: &Any, awaited: &Any) -> PyResult<()> {
     let is_generator = crate::import!("types", "GeneratorType")
         .and_then(|class| awaited.is_instance(class))
-        .map_err(|raised| raise_again(raised))
+        .map_err(raise_again)
         .unwrap_or(false);
     complain(task, event_loop, &|| {
         let (task, awaited) = (task.as_any().repr_text(), awaited.repr_text());

@@ -108,7 +108,7 @@ impl Construct for StepCall {
 }
 
 impl StepCall {
-    pub(crate) fn new(task: &Task, thrown: Option<Obj>) -> PyResult<Obj> {
+    pub(crate) fn of(task: &Task, thrown: Option<Obj>) -> PyResult<Obj> {
         let call = StepCall::empty();
         call.task.set(task.as_any().own());
         drop(call.thrown.replace(thrown));

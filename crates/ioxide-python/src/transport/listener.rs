@@ -168,7 +168,7 @@ impl Listener {
 
     /// Begins to accept.
     fn start(&self) -> PyResult<()> {
-        self.fd.set(descriptor(&*self.sock.get_or_none())?);
+        self.fd.set(descriptor(&self.sock.get_or_none())?);
         self.listening.set(true);
         if self.is_internet() {
             // Accepted sockets inherit it. Not having it costs time, never bytes.
@@ -272,8 +272,7 @@ impl Listener {
     #[cold]
     fn out_of_resources(&self, error: &io::Error) -> PyResult<()> {
         let exception = err::take(err::raise_os(error));
-        let view =
-            import!("asyncio.trsock", "TransportSocket")?.call1(&*self.sock.get_or_none())?;
+        let view = import!("asyncio.trsock", "TransportSocket")?.call1(&self.sock.get_or_none())?;
         self.unwatch()?;
         self.with_loop(|event_loop| {
             let timer = Timer::Target(self.target());

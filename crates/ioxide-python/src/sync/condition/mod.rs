@@ -57,7 +57,7 @@ impl Construct for Condition {
         Condition {
             head: Head::new(),
             lock: ObjCell::empty(),
-            waiters: WaitList::new(Wakes::WithFalse),
+            waiters: WaitList::new(Wakes::False),
             bound: LoopBound::new(),
             dict: ObjCell::empty(),
             weak: WeakList::new(),
