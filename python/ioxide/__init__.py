@@ -51,12 +51,6 @@ from asyncio import (
 )
 from typing import Any as _Any
 
-# Not native yet: these work on ioxide's loop and tasks as asyncio has them.
-from asyncio import (  # isort: skip
-    create_subprocess_exec,
-    create_subprocess_shell,
-)
-
 from . import _install
 from ._executor import to_thread
 from ._install import install, uninstall
@@ -115,6 +109,7 @@ from .graph import (
 )
 from .runners import Runner, run
 from .server import Server
+from .subprocess import create_subprocess_exec, create_subprocess_shell
 
 #: The one loop there is; the name is from the days when there was another for processes.
 SelectorEventLoop = EventLoop

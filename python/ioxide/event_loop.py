@@ -11,6 +11,7 @@ from typing import Any
 from . import _report
 from ._executor import ExecutorMethods
 from ._ioxide import _set_facade
+from ._processes import ProcessMethods
 from ._resolver import ResolverMethods
 from ._signals import SignalMethods
 from .connect import ConnectMethods
@@ -24,6 +25,7 @@ _stop_when_done: Any = asyncio.base_events._run_until_complete_cb  # type: ignor
 
 class EventLoop(
     ExecutorMethods,
+    ProcessMethods,
     ResolverMethods,
     SignalMethods,
     ConnectMethods,

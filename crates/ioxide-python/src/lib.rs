@@ -10,6 +10,7 @@ mod future;
 mod handle;
 mod kit;
 mod layout;
+mod process;
 mod running;
 mod runtime;
 mod scope;
@@ -39,6 +40,7 @@ fn build_classes() -> PyResult<()> {
     transport::build()?;
     combine::build()?;
     scope::build()?;
+    process::build()?;
     event_loop::build()
 }
 
@@ -125,6 +127,11 @@ fn functions() -> Vec<ffi::PyMethodDef> {
             "_swap_current_task",
             |args: Args<'_>| registry::forward("_swap_current_task", args),
             "Sets the running task, returns the one before."
+        ),
+        function!(
+            "_spawn",
+            process::spawn::spawn,
+            "Starts a program."
         ),
         function!(
             "_join_workers",

@@ -1,0 +1,191 @@
+//! From the arguments of `Popen` to a plan, and from a plan that failed to the exception that `Popen` raises.
+
+use super::child::ChildProcess;
+use crate::kit::{err, ffi, gil, value, Any, Args, Obj, Own, PyResult, Raised, Signature};
+use crate::{import, raise};
+use ioxide_core::process::exit::Child;
+use ioxide_core::process::spawn::{Plan, SpawnError, Step};
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::RawFd;
+
+const NAMES: [&str; 16] = [
+    "executables",
+    "args",
+    "env",
+    "cwd",
+    "stdio",
+    "close_fds",
+    "pass_fds",
+    "restore_signals",
+    "start_new_session",
+    "process_group",
+    "group",
+    "extra_groups",
+    "user",
+    "umask",
+    "preexec_fn",
+    "shown",
+];
+
+/// `_spawn(...)`: starts a program. Numbers of which -1 means "none", and None, are as `Popen` passes them on;
+/// `shown` is the pair of names by which errors call the program and the directory.
+pub(crate) fn spawn(args: Args<'_>) -> PyResult<Own<ChildProcess>> {
+    const SIGNATURE: Signature<16> = Signature::new("_spawn", NAMES, 16);
+    let bound = args.bind(&SIGNATURE)?;
+    let mut given = [err::type_error(); 16];
+    for (place, argument) in given.iter_mut().zip(bound) {
+        if let Some(argument) = argument {
+            *place = argument;
+        }
+    }
+    let [executables, arguments, env, cwd, stdio, close_fds, pass_fds, restore, session, rest @ ..] =
+        given;
+    let [process_group, group, extra_groups, user, umask, hook, shown] = rest;
+    let plan = Plan {
+        stdio: stdio_of(stdio)?,
+        pass_fds: numbers(pass_fds)?,
+        directory: cwd.some().map(c_string).transpose()?,
+        umask: number::<i64>(umask)?
+            .and_then(|mask| libc::mode_t::try_from(mask).ok()),
+        restore_signals: restore.truthy()?,
+        new_session: session.truthy()?,
+        process_group: number(process_group)?.filter(|group| *group >= 0),
+        extra_groups: extra_groups.some().map(numbers).transpose()?,
+        group: number(group)?,
+        user: number(user)?,
+        close_fds: close_fds.truthy()?,
+        executables: c_strings(executables)?,
+        arguments: c_strings(arguments)?,
+        environment: Some(match env.some() {
+            Some(env) => c_strings(env)?,
+            None => own_environment(),
+        }),
+    };
+    let child = match hook.some() {
+        Some(hook) => spawn_with_hook(&plan, hook),
+        None => gil::released(|| plan.spawn(None)),
+    };
+    match child {
+        Ok(child) => ChildProcess::of(child),
+        Err(error) => Err(failed(&error, shown)),
+    }
+}
+
+/// The hook is Python code: the child is forked, and is an interpreter before it is the program.
+fn spawn_with_hook(plan: &Plan, hook: &Any) -> Result<Child, SpawnError> {
+    let mut in_child = || {
+        // SAFETY: the one thread of a forked child, which held the lock when it forked.
+        unsafe { ffi::PyOS_AfterFork_Child() };
+        match hook.call0() {
+            Ok(_) => Ok(()),
+            Err(raised) => {
+                err::discard(raised);
+                Err(io::Error::from_raw_os_error(0))
+            }
+        }
+    };
+    // SAFETY: the lock is held; before and after belong together.
+    unsafe { ffi::PyOS_BeforeFork() };
+    let child = plan.spawn(Some(&mut in_child));
+    // SAFETY: as above. The child does not come back here.
+    unsafe { ffi::PyOS_AfterFork_Parent() };
+    child
+}
+
+/// What `Popen` raises when the program could not be started.
+fn failed(failure: &SpawnError, shown: &Any) -> Raised {
+    if failure.step == Step::PreExec {
+        return match import!("subprocess", "SubprocessError") {
+            Ok(class) => raise!(class, "Exception occurred in preexec_fn."),
+            Err(raised) => raised,
+        };
+    }
+    let (program, directory) = match shown.tuple_items() {
+        [program, directory] => (*program, *directory),
+        _ => (shown, shown),
+    };
+    match failure.step {
+        Step::Exec => raise_named(&failure.error, program),
+        Step::Directory => raise_named(&failure.error, directory),
+        _ => err::raise_os(&failure.error),
+    }
+}
+
+/// `OSError(errno, text, filename)`, which the interpreter makes the right subclass of.
+fn raise_named(error: &io::Error, name: &Any) -> Raised {
+    let made = || {
+        let code = error.raw_os_error().unwrap_or(0);
+        let number = value::int(code.into())?;
+        let text = import!("os", "strerror")?.call1(&number)?;
+        err::os_error().call(&[&number, &text, name])
+    };
+    match made() {
+        Ok(exception) => err::raise_instance(&exception),
+        Err(raised) => raised,
+    }
+}
+
+fn c_string(object: &Any) -> PyResult<CString> {
+    let encoded = if object.is_bytes() {
+        object.own()
+    } else if object.is_str() {
+        // SAFETY: a string; a new reference or null.
+        unsafe { Obj::steal_or_raised(ffi::PyUnicode_EncodeFSDefault(object.raw()))? }
+    } else {
+        import!("os", "fsencode")?.call1(object)?
+    };
+    CString::new(encoded.bytes_content())
+        .map_err(|_| raise!(err::value_error(), "embedded null byte"))
+}
+
+fn c_strings(objects: &Any) -> PyResult<Vec<CString>> {
+    objects
+        .collect()?
+        .iter()
+        .map(|object| c_string(object))
+        .collect()
+}
+
+/// The parent's environment as it is now: nobody can change it while the lock is held, but later somebody may.
+fn own_environment() -> Vec<CString> {
+    extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    let mut entries = Vec::new();
+    // SAFETY: an array of strings that a null pointer ends, or null; see above.
+    unsafe {
+        let mut at = environ;
+        while !at.is_null() && !(*at).is_null() {
+            entries.push(CStr::from_ptr(*at).to_owned());
+            at = at.add(1);
+        }
+    }
+    entries
+}
+
+/// The number, unless it is None.
+fn number<T: TryFrom<i64>>(object: &Any) -> PyResult<Option<T>> {
+    object.some().map(whole::<T>).transpose()
+}
+
+fn whole<T: TryFrom<i64>>(object: &Any) -> PyResult<T> {
+    T::try_from(object.to_i64()?)
+        .map_err(|_| raise!(err::overflow_error(), "number out of range"))
+}
+
+fn numbers<T: TryFrom<i64>>(objects: &Any) -> PyResult<Vec<T>> {
+    objects
+        .collect()?
+        .iter()
+        .map(|object| whole(object))
+        .collect()
+}
+
+fn stdio_of(objects: &Any) -> PyResult<[Option<RawFd>; 3]> {
+    let mut stdio = [None; 3];
+    for (place, object) in stdio.iter_mut().zip(objects.collect()?) {
+        *place = Some(whole::<RawFd>(&object)?).filter(|fd| *fd >= 0);
+    }
+    Ok(stdio)
+}

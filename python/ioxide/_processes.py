@@ -1,0 +1,370 @@
+"""Child processes on the loop: the transport, and the loop's methods that make it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import subprocess
+import warnings
+from collections import deque
+from typing import Any
+
+from ._ioxide import BaseLoop, sleep
+from ._popen import Popen
+
+logger = logging.getLogger("asyncio")
+
+_PIPE = subprocess.PIPE
+
+
+class SubprocessTransport(asyncio.SubprocessTransport):
+    """A child process, its pipes, and the protocol that is told about them.
+
+    The protocol's `connection_made` comes first, whatever has happened by then, and
+    `connection_lost` last: when the process has exited and all pipes are closed.
+    """
+
+    def __init__(
+        self,
+        loop: Any,
+        protocol: Any,
+        args: Any,
+        shell: bool,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: int,
+        extra: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(extra)
+        self._closed = True  # until there is something to close
+        self._loop: Any = loop
+        self._protocol: Any = protocol
+        self._returncode: int | None = None
+        self._exit_waiters: set[Any] | None = set()
+        self._pending_calls: deque[tuple[Any, ...]] | None = deque()
+        self._pipes: dict[int, Any] = {
+            fd: None for fd, where in enumerate((stdin, stdout, stderr)) if where == _PIPE
+        }
+        self._proc: Any = Popen(
+            args,
+            shell=shell,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            universal_newlines=False,
+            bufsize=bufsize,
+            **options,
+        )
+        self._closed = False
+        self._pid: int = self._proc.pid
+        self._extra["subprocess"] = self._proc
+        self._proc._child.watch(loop, self)
+        if loop.get_debug():
+            program = args if isinstance(args, (bytes, str)) else args[0]
+            logger.debug("process %r created: pid %s", program, self._pid)
+
+    def __repr__(self) -> str:
+        info = [type(self).__name__]
+        if self._closed:
+            info.append("closed")
+        info.append(f"pid={self._pid}")
+        if self._returncode is not None:
+            info.append(f"returncode={self._returncode}")
+        else:
+            info.append("running")
+        for name, fd in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+            if self._pipes.get(fd) is not None:
+                info.append(f"{name}={self._pipes[fd].pipe}")
+        return f"<{' '.join(info)}>"
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        protocol: asyncio.BaseProtocol = self._protocol
+        return protocol
+
+    def is_closing(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        """Close the pipes, and kill the process if it still runs."""
+        if self._closed:
+            return
+        self._closed = True
+        for end in self._pipes.values():
+            # Without its loop a pipe closes when it is dropped.
+            if end is not None and self._loop is not None and not self._loop.is_closed():
+                end.pipe.close()
+        if self._proc is None or self._returncode is not None or self._proc.poll() is not None:
+            return
+        if self._loop.get_debug():
+            logger.warning("Close running child process: kill %r", self)
+        try:
+            self._proc.kill()
+        except PermissionError:
+            pass  # it has become another user's
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if not self._closed:
+            _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            self.close()
+
+    def get_pid(self) -> int | None:
+        return self._pid
+
+    def get_returncode(self) -> int | None:
+        return self._returncode
+
+    def get_pipe_transport(self, fd: int) -> Any:
+        end = self._pipes.get(fd)
+        return None if end is None else end.pipe
+
+    def send_signal(self, signal: int) -> None:
+        """Send the signal, unless the process has exited; ProcessLookupError after the end."""
+        if self._proc is None:
+            raise ProcessLookupError()
+        if self._returncode is None:
+            self._proc.send_signal(signal)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    async def _connect(self) -> None:
+        """Give the pipes their transports, then begin to tell the protocol."""
+        loop, process = self._loop, self._proc
+        try:
+            if process.stdin is not None:
+                await self._connect_pipe(loop.connect_write_pipe, WritePipeProtocol, 0)
+            if process.stdout is not None:
+                await self._connect_pipe(loop.connect_read_pipe, ReadPipeProtocol, 1)
+            if process.stderr is not None:
+                await self._connect_pipe(loop.connect_read_pipe, ReadPipeProtocol, 2)
+        except BaseException:
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+            raise
+        loop.call_soon(self._protocol.connection_made, self)
+        pending, self._pending_calls = self._pending_calls, None
+        for call in pending or ():
+            loop.call_soon(*call)
+        # The protocol has been told by the time the program goes on.
+        await sleep(0)
+
+    async def _connect_pipe(self, connect: Any, protocol: Any, fd: int) -> None:
+        pipe = (self._proc.stdin, self._proc.stdout, self._proc.stderr)[fd]
+        _, self._pipes[fd] = await connect(lambda: protocol(self, fd), pipe)
+
+    def _call(self, callback: Any, *args: Any) -> None:
+        if self._pending_calls is not None:
+            self._pending_calls.append((callback, *args))
+        else:
+            self._loop.call_soon(callback, *args)
+
+    def _pipe_connection_lost(self, fd: int, exc: BaseException | None) -> None:
+        self._call(self._protocol.pipe_connection_lost, fd, exc)
+        self._finish_if_over()
+
+    def _pipe_data_received(self, fd: int, data: bytes) -> None:
+        self._call(self._protocol.pipe_data_received, fd, data)
+
+    def _process_exited(self, returncode: int) -> None:
+        if self._loop.get_debug():
+            logger.info("%r exited with return code %r", self, returncode)
+        self._returncode = self._proc.returncode = returncode
+        self._call(self._protocol.process_exited)
+        # Those who wait for the process need not wait for its pipes, which a grandchild may hold.
+        waiters, self._exit_waiters = self._exit_waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(returncode)
+        self._finish_if_over()
+
+    async def _wait(self) -> int:
+        """Wait until the process has exited, and return its return code."""
+        if self._returncode is not None:
+            return self._returncode
+        assert self._exit_waiters is not None
+        waiter = self._loop.create_future()
+        self._exit_waiters.add(waiter)
+        try:
+            code: int = await waiter
+            return code
+        finally:
+            if self._exit_waiters is not None:
+                self._exit_waiters.discard(waiter)
+
+    def _finish_if_over(self) -> None:
+        over = all(end is not None and end.disconnected for end in self._pipes.values())
+        if over and self._returncode is not None:
+            self._call(self._call_connection_lost)
+
+    def _call_connection_lost(self) -> None:
+        try:
+            self._protocol.connection_lost(None)
+        finally:
+            self._loop = self._proc = self._protocol = None
+
+
+class WritePipeProtocol(asyncio.BaseProtocol):
+    """The end of a child's standard input."""
+
+    def __init__(self, process: SubprocessTransport, fd: int) -> None:
+        self.process: Any = process
+        self.fd = fd
+        self.pipe: Any = None
+        self.disconnected = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} fd={self.fd} pipe={self.pipe!r}>"
+
+    def connection_made(self, transport: Any) -> None:
+        self.pipe = transport
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.disconnected = True
+        self.process._pipe_connection_lost(self.fd, exc)
+        self.process = None
+
+    def pause_writing(self) -> None:
+        self.process._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.process._protocol.resume_writing()
+
+
+class ReadPipeProtocol(WritePipeProtocol, asyncio.Protocol):
+    """The end of a child's standard output or error."""
+
+    def data_received(self, data: bytes) -> None:
+        self.process._pipe_data_received(self.fd, data)
+
+
+class ProcessMethods(BaseLoop):
+    """What `ioxide.EventLoop` has for child processes."""
+
+    async def subprocess_shell(
+        self,
+        protocol_factory: Any,
+        cmd: Any,
+        *,
+        stdin: Any = _PIPE,
+        stdout: Any = _PIPE,
+        stderr: Any = _PIPE,
+        universal_newlines: Any = False,
+        shell: Any = True,
+        bufsize: int = 0,
+        encoding: Any = None,
+        errors: Any = None,
+        text: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run a line of the shell; kwargs are those of `subprocess.Popen`."""
+        if not isinstance(cmd, (bytes, str)):
+            raise ValueError("cmd must be a string")
+        _refuse_text(universal_newlines, bufsize, encoding, errors, text)
+        if not shell:
+            raise ValueError("shell must be True")
+        return await self._start_process(
+            # Without parameters: they may be secret.
+            "run shell command",
+            protocol_factory,
+            cmd,
+            True,
+            (stdin, stdout, stderr),
+            kwargs,
+        )
+
+    async def subprocess_exec(
+        self,
+        protocol_factory: Any,
+        program: Any,
+        *args: Any,
+        stdin: Any = _PIPE,
+        stdout: Any = _PIPE,
+        stderr: Any = _PIPE,
+        universal_newlines: Any = False,
+        shell: Any = False,
+        bufsize: int = 0,
+        encoding: Any = None,
+        errors: Any = None,
+        text: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run a program; kwargs are those of `subprocess.Popen`."""
+        _refuse_text(universal_newlines, bufsize, encoding, errors, text)
+        if shell:
+            raise ValueError("shell must be False")
+        return await self._start_process(
+            "execute program",
+            protocol_factory,
+            (program, *args),
+            False,
+            (stdin, stdout, stderr),
+            kwargs,
+        )
+
+    async def _start_process(
+        self,
+        what: str,
+        protocol_factory: Any,
+        args: Any,
+        shell: bool,
+        stdio: tuple[Any, Any, Any],
+        options: dict[str, Any],
+    ) -> Any:
+        protocol = protocol_factory()
+        debug = self.get_debug()
+        if debug:
+            what = f"{what} {args if shell else args[0]!r}"
+            logger.debug(_describe(what, *stdio))
+        transport = SubprocessTransport(self, protocol, args, shell, *stdio, 0, **options)
+        try:
+            await transport._connect()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            transport.close()
+            await transport._wait()
+            raise
+        if debug:
+            logger.info("%s: %r", what, transport)
+        return transport, protocol
+
+
+def _describe(what: str, stdin: Any, stdout: Any, stderr: Any) -> str:
+    info = [what]
+    if stdin is not None:
+        info.append(f"stdin={_pipe_name(stdin)}")
+    if stdout is not None and stderr == subprocess.STDOUT:
+        info.append(f"stdout=stderr={_pipe_name(stdout)}")
+    else:
+        if stdout is not None:
+            info.append(f"stdout={_pipe_name(stdout)}")
+        if stderr is not None:
+            info.append(f"stderr={_pipe_name(stderr)}")
+    return " ".join(info)
+
+
+def _pipe_name(where: Any) -> str:
+    return {_PIPE: "<pipe>", subprocess.STDOUT: "<stdout>"}.get(where, repr(where))
+
+
+def _refuse_text(newlines: Any, bufsize: int, encoding: Any, errors: Any, text: Any) -> None:
+    if newlines:
+        raise ValueError("universal_newlines must be False")
+    if bufsize != 0:
+        raise ValueError("bufsize must be 0")
+    if text:
+        raise ValueError("text must be False")
+    if encoding is not None:
+        raise ValueError("encoding must be None")
+    if errors is not None:
+        raise ValueError("errors must be None")

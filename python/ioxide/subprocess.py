@@ -1,0 +1,268 @@
+"""Child processes with streams: create_subprocess_exec, create_subprocess_shell and Process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+from typing import Any
+
+from ._ioxide import StreamReader, StreamWriter
+
+__all__ = ("create_subprocess_exec", "create_subprocess_shell")
+
+PIPE = subprocess.PIPE
+STDOUT = subprocess.STDOUT
+DEVNULL = subprocess.DEVNULL
+
+logger = logging.getLogger("asyncio")
+
+#: How many bytes a stream holds before the pipe is left alone for a while.
+_LIMIT = 65536
+
+
+class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
+    """Feeds a child's output into streams."""
+
+    def __init__(self, limit: int, loop: Any) -> None:
+        self._limit = limit
+        self._loop = loop
+        self.stdin: Any = None
+        self.stdout: Any = None
+        self.stderr: Any = None
+        self._transport: Any = None
+        self._process_exited = False
+        self._open_pipes: set[int] = set()
+        self._stdin_closed = loop.create_future()
+        self._paused = False
+        self._connection_lost = False
+        self._drain_waiters: set[Any] = set()
+
+    def __repr__(self) -> str:
+        info = [type(self).__name__]
+        for name in ("stdin", "stdout", "stderr"):
+            stream = getattr(self, name)
+            if stream is not None:
+                info.append(f"{name}={stream!r}")
+        return f"<{' '.join(info)}>"
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self.stdout = self._reader(transport, 1)
+        self.stderr = self._reader(transport, 2)
+        pipe = transport.get_pipe_transport(0)
+        if pipe is not None:
+            self.stdin = StreamWriter(pipe, protocol=self, reader=None, loop=self._loop)
+
+    def _reader(self, transport: Any, fd: int) -> Any:
+        pipe = transport.get_pipe_transport(fd)
+        if pipe is None:
+            return None
+        reader: Any = StreamReader(limit=self._limit, loop=self._loop)
+        reader.set_transport(pipe)
+        self._open_pipes.add(fd)
+        return reader
+
+    def _output(self, fd: int) -> Any:
+        return {1: self.stdout, 2: self.stderr}.get(fd)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        reader = self._output(fd)
+        if reader is not None:
+            reader.feed_data(data)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        if fd == 0:
+            self._stdin_lost(exc)
+            return
+        reader = self._output(fd)
+        if reader is not None:
+            if exc is None:
+                reader.feed_eof()
+            else:
+                reader.set_exception(exc)
+        self._open_pipes.discard(fd)
+        self._close_if_over()
+
+    def _stdin_lost(self, exc: Exception | None) -> None:
+        if self.stdin is not None:
+            self.stdin.close()
+        self.connection_lost(exc)
+        if self._stdin_closed.done():
+            return
+        if exc is None:
+            self._stdin_closed.set_result(None)
+        else:
+            self._stdin_closed.set_exception(exc)
+            # Nobody is obliged to wait for it.
+            self._stdin_closed._log_traceback = False
+
+    def process_exited(self) -> None:
+        self._process_exited = True
+        self._close_if_over()
+
+    def _close_if_over(self) -> None:
+        if self._process_exited and not self._open_pipes:
+            self._transport.close()
+            self._transport = None
+
+    # What a StreamWriter asks of its protocol.
+
+    def _get_close_waiter(self, stream: Any) -> Any:
+        return self._stdin_closed if stream is self.stdin else None
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._release_drains(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection_lost = True
+        self._release_drains(exc)
+
+    def _release_drains(self, exc: Exception | None) -> None:
+        for waiter in self._drain_waiters:
+            if not waiter.done():
+                if exc is None:
+                    waiter.set_result(None)
+                else:
+                    waiter.set_exception(exc)
+
+    async def _drain_helper(self) -> None:
+        if self._connection_lost:
+            raise ConnectionResetError("Connection lost")
+        if not self._paused:
+            return
+        waiter = self._loop.create_future()
+        self._drain_waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._drain_waiters.discard(waiter)
+
+
+class Process:
+    """A child process, as create_subprocess_exec and create_subprocess_shell return it."""
+
+    def __init__(self, transport: Any, protocol: Any, loop: Any) -> None:
+        self._transport = transport
+        self._protocol = protocol
+        self._loop = loop
+        self.stdin = protocol.stdin
+        self.stdout = protocol.stdout
+        self.stderr = protocol.stderr
+        self.pid = transport.get_pid()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.pid}>"
+
+    @property
+    def returncode(self) -> int | None:
+        """The return code, None while the process runs."""
+        code: int | None = self._transport.get_returncode()
+        return code
+
+    async def wait(self) -> int:
+        """Wait until the process has exited, and return its return code."""
+        code: int = await self._transport._wait()
+        return code
+
+    def send_signal(self, signal: int) -> None:
+        """Send a signal to the process."""
+        self._transport.send_signal(signal)
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the process."""
+        self._transport.terminate()
+
+    def kill(self) -> None:
+        """Send SIGKILL to the process."""
+        self._transport.kill()
+
+    async def communicate(self, input: Any = None) -> tuple[bytes | None, bytes | None]:
+        """Write the input, read all output, wait for the end; return stdout and stderr."""
+        _, stdout, stderr = await asyncio.gather(
+            self._feed(input), self._read(1, self.stdout), self._read(2, self.stderr)
+        )
+        await self.wait()
+        return stdout, stderr
+
+    async def _feed(self, input: Any) -> None:
+        if self.stdin is None:
+            return
+        debug = self._loop.get_debug()
+        try:
+            if input is not None:
+                self.stdin.write(input)
+                if debug:
+                    logger.debug("%r communicate: feed stdin (%s bytes)", self, len(input))
+            await self.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError) as error:
+            # A program need not read all of its input.
+            if debug:
+                logger.debug("%r communicate: stdin got %r", self, error)
+        if debug:
+            logger.debug("%r communicate: close stdin", self)
+        self.stdin.close()
+
+    async def _read(self, fd: int, stream: Any) -> bytes | None:
+        if stream is None:
+            return None
+        name = "stdout" if fd == 1 else "stderr"
+        debug = self._loop.get_debug()
+        if debug:
+            logger.debug("%r communicate: read %s", self, name)
+        output: bytes = await stream.read()
+        if debug:
+            logger.debug("%r communicate: close %s", self, name)
+        self._transport.get_pipe_transport(fd).close()
+        return output
+
+
+async def create_subprocess_shell(
+    cmd: Any,
+    stdin: Any = None,
+    stdout: Any = None,
+    stderr: Any = None,
+    limit: int = _LIMIT,
+    **kwds: Any,
+) -> Process:
+    """Run a line of the shell; the keywords are those of `subprocess.Popen`."""
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.subprocess_shell(
+        lambda: SubprocessStreamProtocol(limit, loop),
+        cmd,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        **kwds,
+    )
+    return Process(transport, protocol, loop)
+
+
+async def create_subprocess_exec(
+    program: Any,
+    *args: Any,
+    stdin: Any = None,
+    stdout: Any = None,
+    stderr: Any = None,
+    limit: int = _LIMIT,
+    **kwds: Any,
+) -> Process:
+    """Run a program; the keywords are those of `subprocess.Popen`.
+
+    FileNotFoundError names a program that is not there.
+    """
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.subprocess_exec(
+        lambda: SubprocessStreamProtocol(limit, loop),
+        program,
+        *args,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        **kwds,
+    )
+    return Process(transport, protocol, loop)
