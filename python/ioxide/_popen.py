@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -97,10 +98,8 @@ class Popen(subprocess.Popen[bytes]):
 
     def send_signal(self, sig: int) -> None:
         """Send a signal; one that comes too late is dropped."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             self._child.send_signal(sig)
-        except ProcessLookupError:
-            pass
 
 
 def _command(args: Any, executable: Any, shell: bool) -> tuple[list[Any], Any]:

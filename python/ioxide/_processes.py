@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import subprocess
@@ -24,6 +25,8 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     The protocol's `connection_made` comes first, whatever has happened by then, and
     `connection_lost` last: when the process has exited and all pipes are closed.
     """
+
+    _extra: dict[str, Any]
 
     def __init__(
         self,
@@ -103,17 +106,15 @@ class SubprocessTransport(asyncio.SubprocessTransport):
             return
         if self._loop.get_debug():
             logger.warning("Close running child process: kill %r", self)
-        try:
+        with contextlib.suppress(PermissionError):  # it may have become another user's
             self._proc.kill()
-        except PermissionError:
-            pass  # it has become another user's
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if not self._closed:
             _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
             self.close()
 
-    def get_pid(self) -> int | None:
+    def get_pid(self) -> int:
         return self._pid
 
     def get_returncode(self) -> int | None:

@@ -128,11 +128,7 @@ fn functions() -> Vec<ffi::PyMethodDef> {
             |args: Args<'_>| registry::forward("_swap_current_task", args),
             "Sets the running task, returns the one before."
         ),
-        function!(
-            "_spawn",
-            process::spawn::spawn,
-            "Starts a program."
-        ),
+        function!("_spawn", process::spawn::spawn, "Starts a program."),
         function!(
             "_join_workers",
             |_: Args<'_>| executor::at_exit::join_all(),

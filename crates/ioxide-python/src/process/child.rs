@@ -1,8 +1,6 @@
 //! A child process: how it ends, told to its transport, and signals for it.
 
-use crate::kit::{
-    err, value, Any, Class, ClassSpec, Native, Obj, ObjCell, Own, PyResult, Visitor,
-};
+use crate::kit::{err, value, Any, Class, ClassSpec, Native, Obj, ObjCell, Own, PyResult, Visitor};
 use crate::runtime::io::{Side, Watcher};
 use crate::runtime::target::{Target, Told};
 use crate::runtime::EventLoop;
@@ -81,9 +79,7 @@ impl ChildProcess {
     }
 
     fn try_wait(&self) -> PyResult<Option<Exit>> {
-        self.child
-            .try_wait()
-            .map_err(|error| err::raise_os(&error))
+        self.child.try_wait().map_err(|error| err::raise_os(&error))
     }
 
     /// `poll()`: the status as `subprocess` has it, or None while the process runs.

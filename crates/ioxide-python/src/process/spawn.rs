@@ -46,8 +46,7 @@ pub(crate) fn spawn(args: Args<'_>) -> PyResult<Own<ChildProcess>> {
         stdio: stdio_of(stdio)?,
         pass_fds: numbers(pass_fds)?,
         directory: cwd.some().map(c_string).transpose()?,
-        umask: number::<i64>(umask)?
-            .and_then(|mask| libc::mode_t::try_from(mask).ok()),
+        umask: number::<i64>(umask)?.and_then(|mask| libc::mode_t::try_from(mask).ok()),
         restore_signals: restore.truthy()?,
         new_session: session.truthy()?,
         process_group: number(process_group)?.filter(|group| *group >= 0),
@@ -170,8 +169,7 @@ fn number<T: TryFrom<i64>>(object: &Any) -> PyResult<Option<T>> {
 }
 
 fn whole<T: TryFrom<i64>>(object: &Any) -> PyResult<T> {
-    T::try_from(object.to_i64()?)
-        .map_err(|_| raise!(err::overflow_error(), "number out of range"))
+    T::try_from(object.to_i64()?).map_err(|_| raise!(err::overflow_error(), "number out of range"))
 }
 
 fn numbers<T: TryFrom<i64>>(objects: &Any) -> PyResult<Vec<T>> {
