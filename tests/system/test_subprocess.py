@@ -158,7 +158,7 @@ def test_umask_and_signals():
 
 def test_preexec_function_runs_in_the_child():
     parent = os.getpid()
-    assert shown("os.environ['HOOK']", preexec_fn=lambda: os.environ.update(HOOK="ran"), env=None)
+    assert shown("os.environ['HOOK']", preexec_fn=lambda: os.putenv("HOOK", "ran")) == "ran"
     assert shown("os.getcwd()", preexec_fn=lambda: os.chdir("/")) == "/"
     assert os.getpid() == parent
 
@@ -377,8 +377,8 @@ def test_children_of_subprocess_are_left_alone():
 
 def test_lost_status_is_reported_as_255(caplog):
     async def main():
-        process = await ioxide.create_subprocess_exec("cat", stdin=PIPE)
-        process.stdin.close()
+        process = await ioxide.create_subprocess_exec("sleep", "60")
+        process.kill()
         os.waitpid(process.pid, 0)  # noqa: ASYNC222 - what a careless library does
         assert await process.wait() == 255
 
@@ -402,13 +402,14 @@ def test_ignored_sigchld_does_not_hang():
 
 def test_popen_of_the_transport_agrees_with_the_loop():
     async def main():
-        process = await ioxide.create_subprocess_exec("cat", stdin=PIPE)
+        process = await ioxide.create_subprocess_exec("sleep", "60")
         popen = process._transport.get_extra_info("subprocess")
         assert isinstance(popen, subprocess.Popen)
         with pytest.raises(subprocess.TimeoutExpired):
             popen.wait(0.001)
-        process.stdin.close()
-        assert popen.wait(10) == 0 == await process.wait()
+        popen.kill()
+        assert popen.wait(10) == -signal.SIGKILL == await process.wait()
+        popen.kill()  # too late, and nobody else's signal
 
     run(main())
 

@@ -56,10 +56,12 @@ pub(crate) fn spawn(args: Args<'_>) -> PyResult<Own<ChildProcess>> {
         close_fds: close_fds.truthy()?,
         executables: c_strings(executables)?,
         arguments: c_strings(arguments)?,
-        environment: Some(match env.some() {
-            Some(env) => c_strings(env)?,
-            None => own_environment(),
-        }),
+        environment: match (env.some(), hook.some()) {
+            (Some(env), _) => Some(c_strings(env)?),
+            // The hook may change the child's environment, which is a copy by then.
+            (None, Some(_)) => None,
+            (None, None) => Some(own_environment()),
+        },
     };
     let child = match hook.some() {
         Some(hook) => spawn_with_hook(&plan, hook),
