@@ -426,6 +426,7 @@ def test_loops_of_other_threads_have_children_too():
     assert results == [b"x\n"] * 4
 
 
+@pytest.mark.slow
 def test_two_hundred_children_at_once():
     async def child(number):
         process = await ioxide.create_subprocess_exec("echo", str(number), stdout=PIPE)
@@ -500,6 +501,7 @@ def test_child_that_outlives_its_loop_is_warned_about_and_reaped_later():
     assert "sleep" not in children()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_multiprocessing_with_a_loop_in_parent_and_child(tmp_path, method):
     program = """
