@@ -222,14 +222,23 @@ impl EventLoop {
         Ok(Task::spawn(self, coro, None, None, eager)?.into_obj())
     }
 
-    /// `factory(loop, coro, **kwargs)`. What the factory does not know it need not accept: keywords that were
-    /// not given are not passed.
+    /// `factory(loop, coro, **kwargs)`. What was not given is not passed, and a name is set afterwards where the
+    /// factory is of the older kind, which takes none.
     fn create_task_by(&self, factory: &Any, coro: &Any, args: Args<'_>) -> PyResult<Obj> {
         let keywords = value::dict()?;
+        let mut name = None;
         for (key, value) in args.keywords() {
-            keywords.dict_set(key, value)?;
+            if !self.factory_takes_name.get() && key.to_str()? == "name" {
+                name = value.some();
+            } else {
+                keywords.dict_set(key, value)?;
+            }
         }
-        factory.call_dict(&[self.as_any(), coro], &keywords)
+        let task = factory.call_dict(&[self.as_any(), coro], &keywords)?;
+        if let Some(name) = name {
+            task.method(intern!("set_name"), &[name])?;
+        }
+        Ok(task)
     }
 
     fn set_task_factory(&self, factory: &Any) -> PyResult<()> {
@@ -238,6 +247,12 @@ impl EventLoop {
                 err::type_error(),
                 "task factory must be a callable or None"
             ));
+        }
+        if let Some(factory) = factory.some() {
+            let takes = import!("ioxide._factories", "takes_name")?
+                .call1(factory)?
+                .truthy()?;
+            self.factory_takes_name.set(takes);
         }
         drop(self.task_factory.replace(factory.some().map(Any::own)));
         Ok(())

@@ -51,6 +51,8 @@ pub(crate) struct EventLoop {
     pub(crate) thread: Cell<u64>,
     pub(crate) exception_handler: ObjCell,
     pub(crate) task_factory: ObjCell,
+    /// Whether the factory is of the newer kind, which takes `name=`.
+    pub(crate) factory_takes_name: Cell<bool>,
     /// The weak set of asynchronous generators that were begun.
     pub(crate) asyncgens: ObjCell,
     pub(crate) asyncgens_shutdown: Cell<bool>,
@@ -117,6 +119,7 @@ impl EventLoop {
             thread: Cell::new(0),
             exception_handler: ObjCell::empty(),
             task_factory: ObjCell::empty(),
+            factory_takes_name: Cell::new(true),
             asyncgens: ObjCell::empty(),
             asyncgens_shutdown: Cell::new(false),
             executor: LoopExecutor::new(),
