@@ -31,7 +31,6 @@ fn build_classes() -> PyResult<()> {
     task::build()?;
     handle::build()?;
     awaitable::ready::build()?;
-    awaitable::wrapped::build()?;
     awaitable::sleep::build()?;
     streams::build()?;
     sync::build()?;

@@ -24,7 +24,6 @@
 pub(crate) mod inner;
 pub(crate) mod ready;
 pub(crate) mod sleep;
-pub(crate) mod wrapped;
 
 use crate::future::{settle, FutureView};
 use crate::kit::send::{self, Sent};

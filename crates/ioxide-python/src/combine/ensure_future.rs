@@ -1,6 +1,6 @@
 //! Making a future of anything that can be awaited, and tasks of coroutines.
 
-use crate::awaitable::{self, wrapped};
+use crate::awaitable;
 use crate::future::{self, FutureView};
 use crate::kit::{err, ffi, Any, Args, Obj, PyResult, Raised, Signature};
 use crate::runtime::EventLoop;
@@ -38,7 +38,7 @@ pub(crate) fn ensure(object: &Any, event_loop: Option<&Any>) -> PyResult<Obj> {
             "An asyncio.Future, a coroutine or an awaitable is required"
         ));
     }
-    let wrapped = wrapped::wrap(object)?;
+    let wrapped = import!("ioxide._awaitable", "_wrap_awaitable")?.call1(object)?;
     spawn_or_close(&wrapped, event_loop)
 }
 
