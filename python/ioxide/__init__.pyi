@@ -87,7 +87,6 @@ from ._streams import (
     start_server as start_server,
     start_unix_server as start_unix_server,
 )
-from .event_loop import EventLoop as EventLoop
 from .exceptions import QueueShutDown as QueueShutDown
 from .graph import (
     FrameCallGraphEntry as FrameCallGraphEntry,
@@ -114,6 +113,10 @@ if sys.version_info < (3, 14):
 
 __version__: str
 __all__: list[str]
+
+# For a type checker it is asyncio's own loop: it has the same methods with the same signatures.
+class EventLoop(asyncio.SelectorEventLoop):
+    def __init__(self, selector: Any = None, *, clock: str = "monotonic") -> None: ...
 
 SelectorEventLoop = EventLoop
 

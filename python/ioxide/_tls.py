@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio.sslproto import SSLProtocol
+import asyncio.sslproto
 from typing import Any
 
 from ._ioxide import _socket_transport
+
+# Its timeouts are any number of seconds, whatever its stub says.
+SSLProtocol: Any = asyncio.sslproto.SSLProtocol
 
 
 def transport(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import contextvars
 import itertools
 import os
@@ -97,7 +98,9 @@ class ConnectMethods(BaseLoop):
                 lambda info=info: self._connect_sock(errors, info, local_infos) for info in infos
             )
             sock = await (
-                _race.in_order(attempts) if delay is None else _race.staggered(self, attempts, delay)
+                _race.in_order(attempts)
+                if delay is None
+                else _race.staggered(self, attempts, delay)
             )
             if sock is None:
                 raise _combined([error for group in errors for error in group], all_errors)
@@ -233,7 +236,7 @@ class ConnectMethods(BaseLoop):
         try:
             sock.setblocking(False)
             protocol = protocol_factory()
-            waiter = self.create_future()
+            waiter: Any = self.create_future()
             if ssl:
                 transport = _tls.transport(
                     self,
@@ -286,7 +289,7 @@ class ConnectMethods(BaseLoop):
         address: Any,
         *,
         family: int = 0,
-        type: int = socket.SOCK_STREAM,  # noqa: A002 - asyncio's name
+        type: int = socket.SOCK_STREAM,
         proto: int = 0,
         flags: int = 0,
         loop: Any = None,
@@ -389,10 +392,8 @@ def _bind_local(sock: Any, family: int, infos: list[Any], errors: list[OSError])
 def _close_quietly(sock: Any) -> None:
     """Close a socket that never came to be used; its error would hide the one that matters."""
     if sock is not None:
-        try:
+        with contextlib.suppress(OSError):
             sock.close()
-        except OSError:
-            pass
 
 
 async def _knock(sock: Any, address: Any) -> None:

@@ -240,9 +240,7 @@ def _bind_all(
             if not _bind(sock, address, debug):
                 sockets.pop()
         if not sockets:
-            raise OSError(
-                f"could not bind on any address out of {[info[4] for info in infos]!r}"
-            )
+            raise OSError(f"could not bind on any address out of {[info[4] for info in infos]!r}")
     except BaseException:
         for sock in sockets:
             sock.close()

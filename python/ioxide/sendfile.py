@@ -8,7 +8,7 @@ import io
 import os
 import socket
 import sys
-from asyncio.constants import _SendfileMode  # type: ignore[attr-defined]
+from asyncio.constants import _SendfileMode
 from typing import Any
 
 from ._ioxide import BaseLoop
