@@ -212,7 +212,7 @@ impl SocketOperation {
 
     fn recv_into(&self, socket: &Any) -> PyResult<Attempt> {
         let fd = number(socket)?;
-        let mut view = Buffer::writable(&*self.data.get_or_none())?;
+        let mut view = Buffer::writable(&self.data.get_or_none())?;
         match sys::recv(fd, view.space()) {
             Ok(count) => value::int(count as i64).map(Attempt::Done),
             Err(error) => blocked_or_raised(&error),
@@ -243,7 +243,7 @@ impl SocketOperation {
         if unsafe { (*self.view.get()).is_some() } {
             return Ok(());
         }
-        let view = Buffer::readable(&*self.data.get_or_none())?;
+        let view = Buffer::readable(&self.data.get_or_none())?;
         // SAFETY: nobody else has a borrow: making the view has ended.
         unsafe { *self.view.get() = Some(Box::new(view)) };
         Ok(())
@@ -257,7 +257,7 @@ impl SocketOperation {
     }
 
     fn watch(&self) -> PyResult<Flow> {
-        let fd = number(&*self.socket.get_or_none())?;
+        let fd = number(&self.socket.get_or_none())?;
         let object = self.event_loop.get_or_none();
         let event_loop = native_loop(&object)?;
         if self.action != Action::Writable {
