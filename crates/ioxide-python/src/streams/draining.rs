@@ -157,7 +157,7 @@ impl Draining {
         let native = if self.writer.is_empty() {
             protocol.cast::<StreamReaderProtocol>()
         } else {
-            protocol.exact::<StreamReaderProtocol>()
+            StreamReaderProtocol::untouched(&protocol)
         };
         let Some(native) = native else {
             let helper = protocol.method0(intern!("_drain_helper"))?;

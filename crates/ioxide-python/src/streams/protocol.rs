@@ -137,7 +137,7 @@ impl Construct for StreamReaderProtocol {
 
 /// Where a reader was made.
 fn source_of(reader: &Any) -> PyResult<Obj> {
-    match reader.exact::<StreamReader>() {
+    match StreamReader::untouched(reader) {
         Some(native) => Ok(native.source_traceback.get_or_none()),
         None => reader.attr(intern!("_source_traceback")),
     }
@@ -157,7 +157,7 @@ impl StreamReaderProtocol {
         self.transport.set(transport.own());
         let reader = self.reader();
         if let Some(reader) = &reader {
-            match reader.exact::<StreamReader>() {
+            match StreamReader::untouched(reader) {
                 Some(native) => native.set_transport(transport)?,
                 None => drop(reader.method(intern!("set_transport"), &[transport])?),
             }
@@ -171,23 +171,25 @@ impl StreamReaderProtocol {
         connected
     }
 
-    /// The reader to put bytes into, if neither it nor this protocol has methods that were replaced.
+    /// The protocol whose methods nobody has replaced, in a subclass or on the object itself.
+    #[inline]
+    pub(crate) fn untouched(object: &Any) -> Option<&StreamReaderProtocol> {
+        object
+            .exact::<StreamReaderProtocol>()
+            .filter(|protocol| protocol.dict.is_empty())
+    }
+
+    /// The reader to put bytes into without a call, if its methods are its own too.
     #[inline]
     pub(crate) fn direct_reader(&self) -> Option<Own<StreamReader>> {
-        if !self.dict.is_empty() {
-            return None;
-        }
-        self.reader()?
-            .exact::<StreamReader>()
-            .filter(|reader| reader.is_untouched())
-            .map(Native::own)
+        StreamReader::untouched(&*self.reader()?).map(Native::own)
     }
 
     fn data_received(&self, data: &Any) -> PyResult<()> {
         let Some(reader) = self.reader() else {
             return Ok(());
         };
-        match reader.exact::<StreamReader>() {
+        match StreamReader::untouched(&reader) {
             Some(native) => native.feed_object(data),
             None => reader.method(intern!("feed_data"), &[data]).map(drop),
         }
@@ -203,7 +205,7 @@ impl StreamReaderProtocol {
         let Some(reader) = self.reader() else {
             return Ok(());
         };
-        match reader.exact::<StreamReader>() {
+        match StreamReader::untouched(&reader) {
             Some(native) => native.feed_eof(),
             None => reader.method0(intern!("feed_eof")).map(drop),
         }
@@ -231,7 +233,7 @@ impl StreamReaderProtocol {
         let Some(reader) = self.reader() else {
             return Ok(());
         };
-        match reader.exact::<StreamReader>() {
+        match StreamReader::untouched(&reader) {
             Some(native) => native.set_exception(exception),
             None => reader
                 .method(intern!("set_exception"), &[exception])
@@ -265,7 +267,7 @@ impl StreamReaderProtocol {
         let Some(reader) = self.reader() else {
             return Ok(());
         };
-        match reader.exact::<StreamReader>() {
+        match StreamReader::untouched(&reader) {
             Some(native) => native.replace_transport(transport),
             None => reader
                 .method(intern!("_replace_transport"), &[transport])

@@ -105,10 +105,12 @@ impl StreamReader {
         self.storage.append(data)
     }
 
-    /// Whether no method of this very object was replaced.
+    /// The reader whose methods nobody has replaced, in a subclass or on the object itself.
     #[inline]
-    pub(crate) fn is_untouched(&self) -> bool {
-        self.dict.is_empty()
+    pub(super) fn untouched(object: &Any) -> Option<&StreamReader> {
+        object
+            .exact::<StreamReader>()
+            .filter(|reader| reader.dict.is_empty())
     }
 
     /// Takes in any object with bytes.

@@ -124,7 +124,7 @@ impl StreamWriter {
         let Some(reader) = self.reader.get() else {
             return Ok(None);
         };
-        if let Some(native) = reader.exact::<StreamReader>() {
+        if let Some(native) = StreamReader::untouched(&reader) {
             return Ok(native.exception.get());
         }
         let exception = reader.method0(intern!("exception"))?;

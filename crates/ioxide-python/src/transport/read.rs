@@ -108,8 +108,7 @@ impl Channel {
     #[inline]
     fn read_stream(&self) -> PyResult<bool> {
         let protocol = self.base.protocol.get_or_none();
-        let reader = protocol
-            .exact::<StreamReaderProtocol>()
+        let reader = StreamReaderProtocol::untouched(&protocol)
             .and_then(StreamReaderProtocol::direct_reader);
         let Some(reader) = reader else {
             return self.read_data();
