@@ -27,6 +27,7 @@ use std::ffi::{c_int, c_void, CStr};
 fn build_classes() -> PyResult<()> {
     layout::verify()?;
     kit::context::find()?;
+    kit::stop::build()?;
     future::build()?;
     task::build()?;
     handle::build()?;

@@ -35,6 +35,7 @@ pub(crate) mod gil;
 pub(crate) mod names;
 pub(crate) mod obj;
 pub(crate) mod send;
+pub(crate) mod stop;
 pub(crate) mod value;
 pub(crate) mod weak;
 

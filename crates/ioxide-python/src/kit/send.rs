@@ -54,7 +54,7 @@ pub(crate) fn iternext(step: impl FnOnce() -> PyResult<Sent>) -> Raw {
         Ok(Sent::Yielded(object)) => object.into_raw(),
         Ok(Sent::Returned(value)) => {
             if !value.is_none() {
-                let _ = stop_iteration(value);
+                let _ = super::stop::set(value);
             }
             ptr::null_mut()
         }
