@@ -21,6 +21,7 @@
 //! A task of ours on a loop of ours parks directly. Under any other task or loop the awaitable makes a future of
 //! that loop and lets the task wait for that: the same state machine, one more object.
 
+pub(crate) mod again;
 pub(crate) mod inner;
 pub(crate) mod ready;
 pub(crate) mod sleep;
@@ -469,6 +470,12 @@ impl Wait {
     pub(crate) fn clear(&self) {
         self.waiter.clear();
         self.message.clear();
+    }
+
+    /// Whether somebody has begun to await this, or closed it: nobody needs to be warned.
+    #[inline(always)]
+    pub(crate) fn was_awaited(&self) -> bool {
+        self.state.get() != State::Fresh
     }
 
     /// To be called from the awaitable's `finalize`.

@@ -241,6 +241,11 @@ unsafe impl Native for BarrierCall {
     fn finalize(&self) {
         self.wait.warn_if_never_awaited();
     }
+
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        self.wait.was_awaited()
+    }
 }
 
 // SAFETY: begins with `Wait`.

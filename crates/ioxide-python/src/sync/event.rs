@@ -4,7 +4,7 @@ use super::bound::{loop_getter, loop_method, LoopBound};
 use super::describe;
 use super::waiters::{self, WaitList, Wakes};
 use crate::awaitable::{Awaitable, Flow, Wait};
-use crate::kit::class::{Construct, WeakList};
+use crate::kit::class::{Construct, FreeList, WeakList};
 use crate::kit::{
     err, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult, Signature,
     Visitor,
@@ -149,6 +149,17 @@ unsafe impl Native for EventWait {
 
     fn finalize(&self) {
         self.wait.warn_if_never_awaited();
+    }
+
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        self.wait.was_awaited()
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(256);
+        Some(&LIST)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::bound::{loop_getter, loop_method, LoopBound};
 use super::waiters::{self, WaitList, Wakes};
-use super::{describe, entering, is_plain};
+use super::{describe, entering, held, is_plain};
+use crate::awaitable::again::Again;
 use crate::awaitable::ready;
 use crate::awaitable::{Awaitable, Flow, Wait};
-use crate::kit::class::{Construct, WeakList};
+use crate::kit::class::{Construct, FreeList, WeakList};
 use crate::kit::{
     err, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult, Signature,
     Visitor,
@@ -160,12 +161,14 @@ impl Lock {
 #[repr(C)]
 pub(super) struct Acquire {
     wait: Wait,
-    lock: Own<Lock>,
+    /// Until this is over.
+    lock: ObjCell,
     /// Whether `async with` awaits this, which wants `None`.
-    entering: bool,
+    entering: Cell<bool>,
 }
 
 static ACQUIRE: Class = Class::new();
+static AGAIN: Again = Again::new();
 
 // SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
 unsafe impl Native for Acquire {
@@ -177,15 +180,27 @@ unsafe impl Native for Acquire {
 
     fn traverse(&self, visitor: &mut Visitor) {
         self.wait.traverse(visitor);
-        visitor.object(self.lock.as_obj());
+        visitor.cell(&self.lock);
     }
 
     fn clear(&self) {
         self.wait.clear();
+        self.lock.clear();
     }
 
     fn finalize(&self) {
         self.wait.warn_if_never_awaited();
+    }
+
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        self.wait.was_awaited()
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(256);
+        Some(&LIST)
     }
 }
 
@@ -194,36 +209,44 @@ unsafe impl Awaitable for Acquire {
     const NAME: &'static str = "Lock.acquire";
 
     fn start(&self) -> PyResult<Flow> {
-        if self.lock.try_acquire()? {
-            return Ok(self.taken());
+        let lock = held::<Lock>(&self.lock)?;
+        if lock.try_acquire()? {
+            return Ok(self.over());
         }
-        self.lock.enlist(self.as_any())?;
+        lock.enlist(self.as_any())?;
         Ok(Flow::Park)
     }
 
     fn resume(&self) -> PyResult<Flow> {
-        self.lock.admit(self.as_any());
-        Ok(self.taken())
+        held::<Lock>(&self.lock)?.admit(self.as_any());
+        Ok(self.over())
     }
 
     fn throw(&self, exception: Obj) -> PyResult<Flow> {
-        self.lock.dismiss(self.as_any(), &exception)?;
+        held::<Lock>(&self.lock)?.dismiss(self.as_any(), &exception)?;
         Err(err::restore(exception))
     }
 }
 
 impl Acquire {
     fn new(lock: &Lock, entering: bool) -> PyResult<Own<Acquire>> {
+        if let Some(again) = AGAIN.take::<Acquire>() {
+            again.lock.set(lock.as_any().own());
+            again.entering.set(entering);
+            return Ok(again);
+        }
         let body = Acquire {
             wait: Wait::new(&Acquire::KIND),
-            lock: lock.own(),
-            entering,
+            lock: ObjCell::new(lock.as_any().own()),
+            entering: Cell::new(entering),
         };
         body.make()
     }
 
-    fn taken(&self) -> Flow {
-        Flow::Return(if self.entering {
+    fn over(&self) -> Flow {
+        self.lock.clear();
+        AGAIN.keep(self);
+        Flow::Return(if self.entering.get() {
             Obj::none()
         } else {
             value::bool(true)

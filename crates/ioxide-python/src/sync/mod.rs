@@ -19,7 +19,8 @@ mod queue;
 mod semaphore;
 mod waiters;
 
-use crate::kit::{ffi, value, Any, Class, Native, Obj, ObjCell, PyResult};
+use crate::kit::{err, ffi, value, Any, Class, Native, Obj, ObjCell, Own, PyResult};
+use crate::raise;
 use std::ffi::CStr;
 use waiters::WaitList;
 
@@ -28,6 +29,19 @@ use waiters::WaitList;
 #[inline(always)]
 fn is_plain(object: &Any, class: &Class, dict: &ObjCell) -> bool {
     object.type_raw() == class.raw() && dict.is_empty()
+}
+
+/// What an awaitable that may be used [again](crate::awaitable::again) belongs to, until it is over.
+#[inline]
+fn held<T: Native>(cell: &ObjCell) -> PyResult<Own<T>> {
+    match cell.get() {
+        // SAFETY: just checked.
+        Some(owner) if T::class().is_instance(&owner) => Ok(unsafe { Own::from_obj(owner) }),
+        _ => Err(raise!(
+            err::runtime_error(),
+            "cannot reuse already awaited coroutine"
+        )),
+    }
 }
 
 /// `<ioxide.Lock object at 0x… [locked, waiters:2]>`.

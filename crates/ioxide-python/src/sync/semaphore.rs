@@ -2,10 +2,11 @@
 
 use super::bound::{loop_getter, loop_method, LoopBound};
 use super::waiters::{self, WaitList, Wakes};
-use super::{describe, entering, is_plain};
+use super::{describe, entering, held, is_plain};
+use crate::awaitable::again::Again;
 use crate::awaitable::ready;
 use crate::awaitable::{Awaitable, Flow, Wait};
-use crate::kit::class::{Construct, WeakList};
+use crate::kit::class::{Construct, FreeList, WeakList};
 use crate::kit::{
     err, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult, Signature,
     Visitor,
@@ -179,12 +180,14 @@ impl Semaphore {
 #[repr(C)]
 struct Acquire {
     wait: Wait,
-    semaphore: Own<Semaphore>,
+    /// Until this is over.
+    semaphore: ObjCell,
     /// Whether `async with` awaits this, which wants `None`.
-    entering: bool,
+    entering: Cell<bool>,
 }
 
 static ACQUIRE: Class = Class::new();
+static AGAIN: Again = Again::new();
 
 // SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
 unsafe impl Native for Acquire {
@@ -196,15 +199,27 @@ unsafe impl Native for Acquire {
 
     fn traverse(&self, visitor: &mut Visitor) {
         self.wait.traverse(visitor);
-        visitor.object(self.semaphore.as_obj());
+        visitor.cell(&self.semaphore);
     }
 
     fn clear(&self) {
         self.wait.clear();
+        self.semaphore.clear();
     }
 
     fn finalize(&self) {
         self.wait.warn_if_never_awaited();
+    }
+
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        self.wait.was_awaited()
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(256);
+        Some(&LIST)
     }
 }
 
@@ -213,9 +228,9 @@ unsafe impl Awaitable for Acquire {
     const NAME: &'static str = "Semaphore.acquire";
 
     fn start(&self) -> PyResult<Flow> {
-        let semaphore = &self.semaphore;
+        let semaphore = self.semaphore()?;
         if semaphore.try_acquire()? {
-            return Ok(self.taken());
+            return Ok(self.over());
         }
         semaphore.bound.require(semaphore.as_any())?;
         semaphore.waiters.push(self.as_any());
@@ -223,13 +238,14 @@ unsafe impl Awaitable for Acquire {
     }
 
     fn resume(&self) -> PyResult<Flow> {
-        self.semaphore.waiters.remove(self.as_any());
-        self.semaphore.wake_as_many_as_allowed()?;
-        Ok(self.taken())
+        let semaphore = self.semaphore()?;
+        semaphore.waiters.remove(self.as_any());
+        semaphore.wake_as_many_as_allowed()?;
+        Ok(self.over())
     }
 
     fn throw(&self, exception: Obj) -> PyResult<Flow> {
-        let semaphore = &self.semaphore;
+        let semaphore = self.semaphore()?;
         semaphore.waiters.remove(self.as_any());
         if self.wait.is_woken() && err::is_a(&exception, errors::cancelled()?) {
             // What was given to this one goes back.
@@ -242,16 +258,27 @@ unsafe impl Awaitable for Acquire {
 
 impl Acquire {
     fn new(semaphore: &Semaphore, entering: bool) -> PyResult<Own<Acquire>> {
+        if let Some(again) = AGAIN.take::<Acquire>() {
+            again.semaphore.set(semaphore.as_any().own());
+            again.entering.set(entering);
+            return Ok(again);
+        }
         let body = Acquire {
             wait: Wait::new(&Acquire::KIND),
-            semaphore: semaphore.own(),
-            entering,
+            semaphore: ObjCell::new(semaphore.as_any().own()),
+            entering: Cell::new(entering),
         };
         body.make()
     }
 
-    fn taken(&self) -> Flow {
-        Flow::Return(if self.entering {
+    fn semaphore(&self) -> PyResult<Own<Semaphore>> {
+        held(&self.semaphore)
+    }
+
+    fn over(&self) -> Flow {
+        self.semaphore.clear();
+        AGAIN.keep(self);
+        Flow::Return(if self.entering.get() {
             Obj::none()
         } else {
             value::bool(true)

@@ -12,6 +12,7 @@ use super::super::waiters;
 use super::Condition;
 use crate::awaitable::inner::Inner;
 use crate::awaitable::{Awaitable, Flow, Wait};
+use crate::kit::class::FreeList;
 use crate::kit::send::Sent;
 use crate::kit::{err, value, Any, Class, Native, Obj, ObjCell, Own, PyResult, Raised, Visitor};
 use crate::{errors, intern, raise};
@@ -65,6 +66,17 @@ unsafe impl Native for ConditionWait {
 
     fn finalize(&self) {
         self.wait.warn_if_never_awaited();
+    }
+
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        self.wait.was_awaited()
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(256);
+        Some(&LIST)
     }
 }
 

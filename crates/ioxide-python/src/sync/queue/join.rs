@@ -38,6 +38,11 @@ unsafe impl Native for Join {
     fn finalize(&self) {
         self.wait.warn_if_never_awaited();
     }
+
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        self.wait.was_awaited()
+    }
 }
 
 // SAFETY: begins with `Wait`.

@@ -1,18 +1,22 @@
 //! `Queue.put()`.
 
-use super::super::waiters;
+use super::super::{held, waiters};
 use super::{shut_down, Queue};
+use crate::awaitable::again::Again;
 use crate::awaitable::{Awaitable, Flow, Wait};
+use crate::kit::class::FreeList;
 use crate::kit::{err, Any, Class, Native, Obj, ObjCell, Own, PyResult, Visitor};
 
 #[repr(C)]
 pub(super) struct Put {
     wait: Wait,
-    queue: Own<Queue>,
+    /// Until this is over, as the item.
+    queue: ObjCell,
     item: ObjCell,
 }
 
 static CLASS: Class = Class::new();
+static AGAIN: Again = Again::new();
 
 // SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
 unsafe impl Native for Put {
@@ -24,17 +28,29 @@ unsafe impl Native for Put {
 
     fn traverse(&self, visitor: &mut Visitor) {
         self.wait.traverse(visitor);
-        visitor.object(self.queue.as_obj());
+        visitor.cell(&self.queue);
         visitor.cell(&self.item);
     }
 
     fn clear(&self) {
         self.wait.clear();
+        self.queue.clear();
         self.item.clear();
     }
 
     fn finalize(&self) {
         self.wait.warn_if_never_awaited();
+    }
+
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        self.wait.was_awaited()
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(256);
+        Some(&LIST)
     }
 }
 
@@ -43,10 +59,10 @@ unsafe impl Awaitable for Put {
     const NAME: &'static str = "Queue.put";
 
     fn start(&self) -> PyResult<Flow> {
-        let queue = &self.queue;
+        let queue = self.queue()?;
         if !queue.ask_full()? {
-            let item = self.item.get_or_none();
-            return queue.ask_put(&item).map(Flow::Return);
+            let item = self.item.take().unwrap_or_else(Obj::none);
+            return self.over(queue.ask_put(&item)?);
         }
         if queue.is_shutdown.get() {
             return Err(shut_down());
@@ -62,7 +78,7 @@ unsafe impl Awaitable for Put {
     }
 
     fn throw(&self, exception: Obj) -> PyResult<Flow> {
-        let queue = &self.queue;
+        let queue = self.queue()?;
         queue.putters.remove(self.as_any());
         if self.wait.is_woken() && !queue.ask_full()? {
             // The room that this one was woken for is the next one's.
@@ -72,11 +88,29 @@ unsafe impl Awaitable for Put {
     }
 }
 
+impl Put {
+    fn queue(&self) -> PyResult<Own<Queue>> {
+        held(&self.queue)
+    }
+
+    fn over(&self, result: Obj) -> PyResult<Flow> {
+        self.queue.clear();
+        AGAIN.keep(self);
+        Ok(Flow::Return(result))
+    }
+}
+
 impl Queue {
+    #[inline]
     pub(super) fn put(&self, item: &Any) -> PyResult<Own<Put>> {
+        if let Some(again) = AGAIN.take::<Put>() {
+            again.queue.set(self.as_any().own());
+            again.item.set(item.own());
+            return Ok(again);
+        }
         let body = Put {
             wait: Wait::new(&Put::KIND),
-            queue: self.own(),
+            queue: ObjCell::new(self.as_any().own()),
             item: ObjCell::new(item.own()),
         };
         body.make()
