@@ -3,6 +3,7 @@
 use super::{add_edge, awaiter, child, ensure_future, remove_edge};
 use crate::awaitable::{spec, Awaitable, Flow, State, Wait};
 use crate::future;
+use crate::kit::send::{self, Sent};
 use crate::kit::{
     err, ffi, value, Any, Args, Class, ClassSpec, Native, Obj, ObjCell, Own, PyResult, Signature,
     Visitor,
@@ -72,6 +73,9 @@ struct AsCompleted {
     left: Cell<usize>,
     awaiter: ObjCell,
     alarm: Alarm,
+    /// The arguments, until they are looked at.
+    given: ObjCell,
+    timeout: ObjCell,
 }
 
 static CLASS: Class = Class::new();
@@ -86,6 +90,8 @@ unsafe impl Native for AsCompleted {
 
     fn traverse(&self, visitor: &mut Visitor) {
         visitor.cell(&self.todo);
+        visitor.cell(&self.given);
+        visitor.cell(&self.timeout);
         visitor.cell(&self.awaiter);
         self.done.traverse(visitor);
         self.takers.traverse(visitor);
@@ -94,6 +100,8 @@ unsafe impl Native for AsCompleted {
 
     fn clear(&self) {
         self.todo.clear();
+        self.given.clear();
+        self.timeout.clear();
         self.awaiter.clear();
         self.done.clear();
         self.takers.clear();
@@ -167,7 +175,33 @@ impl AsCompleted {
     }
 
     fn anext(&self) -> PyResult<Obj> {
+        self.begin()?;
         NextDone::of(self, false)
+    }
+
+    /// Looks at the arguments, once: when the iterator is made, or before 3.13, where this is a generator, when
+    /// it is first asked.
+    #[inline]
+    fn begin(&self) -> PyResult<()> {
+        match self.given.take() {
+            Some(given) => self.begin_with(&given),
+            None => Ok(()),
+        }
+    }
+
+    fn begin_with(&self, given: &Any) -> PyResult<()> {
+        if is_awaitable(given)? {
+            return Err(raise!(
+                err::type_error(),
+                "expects an iterable of awaitables, not {}",
+                given.type_name()
+            ));
+        }
+        self.admit_all(given)?;
+        match self.timeout.take() {
+            Some(timeout) => self.arm(&timeout),
+            None => Ok(()),
+        }
     }
 
     /// The awaitables of the argument, each once, as futures.
@@ -298,16 +332,6 @@ pub(crate) fn as_completed(args: Args<'_>) -> PyResult<Obj> {
     const SIGNATURE: Signature<2> =
         Signature::new("as_completed", ["fs", "timeout"], 1).keyword_only_after(1);
     let [given, timeout] = args.bind(&SIGNATURE)?;
-    let Some(given) = given else {
-        return Ok(Obj::none());
-    };
-    if is_awaitable(given)? {
-        return Err(raise!(
-            err::type_error(),
-            "expects an iterable of awaitables, not {}",
-            given.type_name()
-        ));
-    }
     let made: Own<AsCompleted> = AsCompleted {
         target: Target::new(&<AsCompleted as Told>::KIND),
         todo: ObjCell::empty(),
@@ -316,12 +340,17 @@ pub(crate) fn as_completed(args: Args<'_>) -> PyResult<Obj> {
         left: Cell::new(0),
         awaiter: ObjCell::empty(),
         alarm: Alarm::new(),
+        given: ObjCell::empty(),
+        timeout: ObjCell::empty(),
     }
     .make()?;
-    made.admit_all(given)?;
-    if let Some(timeout) = timeout.and_then(Any::some) {
-        made.arm(timeout)?;
-    }
+    drop(made.given.replace(given.map(Any::own)));
+    drop(
+        made.timeout
+            .replace(timeout.and_then(Any::some).map(Any::own)),
+    );
+    #[cfg(Py_3_13)]
+    made.begin()?;
     Ok(made.into_obj())
 }
 
@@ -342,10 +371,13 @@ fn is_awaitable(given: &Any) -> PyResult<bool> {
 unsafe extern "C" fn next(object: crate::kit::Raw) -> crate::kit::Raw {
     // SAFETY: the interpreter passes an instance.
     let this = unsafe { Any::from_raw(object).cast_unchecked::<AsCompleted>() };
-    if !this.reserve() {
-        return std::ptr::null_mut();
-    }
-    crate::kit::class::guard(|| NextDone::of(this, true))
+    send::iternext(|| {
+        this.begin()?;
+        if !this.reserve() {
+            return Ok(Sent::Returned(Obj::none()));
+        }
+        NextDone::of(this, true).map(Sent::Yielded)
+    })
 }
 
 pub(crate) fn build() -> PyResult<()> {

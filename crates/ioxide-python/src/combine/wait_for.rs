@@ -154,6 +154,8 @@ impl WaitFor {
         match sent {
             Ok(Sent::Yielded(yielded)) => Ok(Flow::Pass(yielded)),
             Ok(Sent::Returned(value)) => {
+                #[cfg(not(Py_3_12))]
+                self.expiry.refuse_cancelled()?;
                 self.expiry.leave(None)?;
                 Ok(Flow::Return(value))
             }

@@ -115,6 +115,20 @@ impl Expiry {
         }
     }
 
+    /// Before 3.12, a cancellation from outside that came after the deadline wins over a result.
+    #[cfg(not(Py_3_12))]
+    pub(crate) fn refuse_cancelled(&self) -> PyResult<()> {
+        let task = match self.task.get() {
+            Some(task) if self.state.get() == State::Expiring => task,
+            _ => return Ok(()),
+        };
+        if cancel::cancelling_any(&task)? <= self.cancelling.get() + 1 {
+            return Ok(());
+        }
+        self.leave(None)?;
+        Err(err::restore(errors::cancelled()?.call0()?))
+    }
+
     /// Ends, with the exception that leaves the scope. An error is the exception that takes its place.
     #[inline]
     pub(crate) fn leave(&self, exception: Option<&Any>) -> PyResult<()> {

@@ -304,13 +304,9 @@ impl TaskGroup {
 
     #[cold]
     fn refuse(&self, args: Args<'_>, what: &str) -> Raised {
-        let coro = args.positional().first().copied().or_else(|| {
-            args.keywords()
-                .find(|(name, _)| matches!(name.to_str(), Ok("coro")))
-                .map(|(_, value)| value)
-        });
-        if let Some(coro) = coro {
-            if let Err(raised) = coro.method0(intern!("close")) {
+        // Before 3.13 the coroutine is left to the caller.
+        if cfg!(Py_3_13) {
+            if let Err(raised) = close_coroutine(args) {
                 return raised;
             }
         }
@@ -368,6 +364,19 @@ impl TaskGroup {
 
     fn tasks_set(&self) -> PyResult<Obj> {
         self.tasks.get().map_or_else(value::set, Ok)
+    }
+}
+
+/// Closes the coroutine for which no task was made.
+fn close_coroutine(args: Args<'_>) -> PyResult<()> {
+    let keyword = || {
+        let mut keywords = args.keywords();
+        let found = keywords.find(|(name, _)| matches!(name.to_str(), Ok("coro")));
+        found.map(|(_, value)| value)
+    };
+    match args.positional().first().copied().or_else(keyword) {
+        Some(coro) => coro.method0(intern!("close")).map(drop),
+        None => Ok(()),
     }
 }
 
