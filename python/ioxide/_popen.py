@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import select
 import subprocess
@@ -12,6 +13,9 @@ from typing import Any
 from ._ioxide import _spawn
 
 _SHELL = "/bin/sh"
+
+#: Options whose values need no checks but those that starting makes.
+_PLAIN_OPTIONS = frozenset({"cwd", "env"})
 
 
 class Popen(subprocess.Popen[bytes]):
@@ -23,6 +27,62 @@ class Popen(subprocess.Popen[bytes]):
     """
 
     _child: Any = None
+
+    # What the base class's constructor sets, for children that are started without it.
+    stdin: Any = None
+    stdout: Any = None
+    stderr: Any = None
+    returncode: Any = None
+    encoding: Any = None
+    errors: Any = None
+    text_mode: Any = None
+    pipesize = -1
+    _input: Any = None
+    _communication_started = False
+    _closed_child_pipe_fds = False
+    _sigint_wait_secs = 0.25
+
+    def __init__(
+        self, args: Any, shell: bool, stdin: Any, stdout: Any, stderr: Any, **options: Any
+    ) -> None:
+        stdio = (stdin, stdout, stderr)
+        if options.keys() <= _PLAIN_OPTIONS and all(map(_is_plain, stdio)):
+            self._start_plainly(args, shell, stdio, **options)
+            return
+        super().__init__(
+            args,
+            bufsize=0,
+            shell=shell,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            universal_newlines=False,
+            **options,
+        )
+
+    def _start_plainly(
+        self, args: Any, shell: bool, stdio: tuple[Any, ...], cwd: Any = None, env: Any = None
+    ) -> None:
+        subprocess._cleanup()  # type: ignore[attr-defined]
+        self.args = args
+        theirs = [-1, -1, -1]
+        try:
+            for fd, where in enumerate(stdio):
+                if where is not None:
+                    reader, writer = os.pipe2(os.O_CLOEXEC)
+                    theirs[fd] = writer if fd else reader
+                    end = io.FileIO(reader, "rb") if fd else io.FileIO(writer, "wb")
+                    setattr(self, ("stdin", "stdout", "stderr")[fd], end)
+            self._start(args, None, shell, cwd, env, theirs)
+        except BaseException:
+            for ours in (self.stdin, self.stdout, self.stderr):
+                if ours is not None:
+                    ours.close()
+            raise
+        finally:
+            for descriptor in theirs:
+                if descriptor >= 0:
+                    os.close(descriptor)
 
     def _execute_child(
         self,
@@ -50,19 +110,12 @@ class Popen(subprocess.Popen[bytes]):
         start_new_session: bool,
         process_group: int,
     ) -> None:
-        argv, program = _command(args, executable, shell)
-        sys.audit("subprocess.Popen", program, argv, cwd, env)
-        encoded = os.fsencode(program)
-        if os.path.dirname(encoded):
-            candidates = [encoded]
-        else:
-            folders = map(os.fsencode, os.get_exec_path(env))
-            candidates = [os.path.join(folder, encoded) for folder in folders]
-        self._child = _spawn(
-            candidates,
-            argv,
-            None if env is None else _environment(env),
+        self._start(
+            args,
+            executable,
+            shell,
             cwd,
+            env,
             (p2cread, c2pwrite, errwrite),
             close_fds,
             [int(fd) for fd in pass_fds],
@@ -74,18 +127,58 @@ class Popen(subprocess.Popen[bytes]):
             uid,
             umask,
             preexec_fn,
-            (program, cwd),
         )
-        self.pid = self._child.pid
-        self._child_created = True
         self._close_pipe_fds(  # type: ignore[attr-defined]
             p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite
         )
 
+    def _start(
+        self,
+        args: Any,
+        executable: Any,
+        shell: bool,
+        cwd: Any,
+        env: Any,
+        stdio: Any,
+        close_fds: bool = True,
+        pass_fds: Any = (),
+        restore_signals: bool = True,
+        start_new_session: bool = False,
+        process_group: int = -1,
+        gid: int | None = None,
+        gids: list[int] | None = None,
+        uid: int | None = None,
+        umask: int = -1,
+        preexec_fn: Any = None,
+    ) -> None:
+        argv, program = _command(args, executable, shell)
+        sys.audit("subprocess.Popen", program, argv, cwd, env)
+        self._child = child = _spawn(
+            _candidates(program, env),
+            argv,
+            None if env is None else _environment(env),
+            cwd,
+            stdio,
+            close_fds,
+            pass_fds,
+            restore_signals,
+            start_new_session,
+            process_group,
+            gid,
+            gids,
+            uid,
+            umask,
+            preexec_fn,
+            (program, cwd),
+        )
+        self.pid = child.pid
+        self._child_created = True
+
     def _internal_poll(self, _deadstate: int | None = None, **_: Any) -> int | None:
         if self.returncode is None:
             self.returncode = self._child.poll()
-        return self.returncode
+        code: int | None = self.returncode
+        return code
 
     def _wait(self, timeout: float | None) -> int:
         ended = select.poll()
@@ -94,7 +187,8 @@ class Popen(subprocess.Popen[bytes]):
             if not ended.poll(None if timeout is None else max(timeout, 0) * 1000):
                 assert timeout is not None
                 raise subprocess.TimeoutExpired(self.args, timeout)
-        return self.returncode
+        code: int = self.returncode
+        return code
 
     def send_signal(self, sig: int) -> None:
         """Send a signal; one that comes too late is dropped."""
@@ -102,14 +196,29 @@ class Popen(subprocess.Popen[bytes]):
             self._child.send_signal(sig)
 
 
+def _is_plain(where: Any) -> bool:
+    return where is None or (type(where) is int and where == subprocess.PIPE)
+
+
 def _command(args: Any, executable: Any, shell: bool) -> tuple[list[Any], Any]:
     """Return the arguments and the program of what Popen was given."""
-    if isinstance(args, os.PathLike) and shell:
+    if isinstance(args, tuple):
+        argv = list(args)
+    elif isinstance(args, os.PathLike) and shell:
         raise TypeError("path-like args is not allowed when shell is true")
-    argv = [args] if isinstance(args, (str, bytes, os.PathLike)) else list(args)
+    else:
+        argv = [args] if isinstance(args, (str, bytes, os.PathLike)) else list(args)
     if shell:
         argv = [executable or _SHELL, "-c", *argv]
     return argv, executable if executable is not None else argv[0]
+
+
+def _candidates(program: Any, env: Any) -> list[bytes]:
+    """Return the paths under which the program may be found."""
+    encoded = os.fsencode(program)
+    if b"/" in encoded:
+        return [encoded]
+    return [os.path.join(os.fsencode(folder), encoded) for folder in os.get_exec_path(env)]
 
 
 def _environment(env: Any) -> list[bytes]:

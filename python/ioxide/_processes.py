@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import signal
 import subprocess
@@ -11,12 +12,14 @@ import warnings
 from collections import deque
 from typing import Any
 
-from ._ioxide import BaseLoop, sleep
+from ._ioxide import BaseLoop, _read_pipe_transport, _write_pipe_transport, sleep
 from ._popen import Popen
+from .endpoints import EndpointMethods
 
 logger = logging.getLogger("asyncio")
 
 _PIPE = subprocess.PIPE
+_OWN_METHODS = (EndpointMethods.connect_read_pipe, EndpointMethods.connect_write_pipe)
 
 
 class SubprocessTransport(asyncio.SubprocessTransport):
@@ -37,11 +40,9 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         stdin: Any,
         stdout: Any,
         stderr: Any,
-        bufsize: int,
-        extra: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(extra)
+        super().__init__()
         self._closed = True  # until there is something to close
         self._loop: Any = loop
         self._protocol: Any = protocol
@@ -51,16 +52,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._pipes: dict[int, Any] = {
             fd: None for fd, where in enumerate((stdin, stdout, stderr)) if where == _PIPE
         }
-        self._proc: Any = Popen(
-            args,
-            shell=shell,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            universal_newlines=False,
-            bufsize=bufsize,
-            **options,
-        )
+        self._proc: Any = Popen(args, shell, stdin, stdout, stderr, **options)
         self._closed = False
         self._pid: int = self._proc.pid
         self._extra["subprocess"] = self._proc
@@ -137,31 +129,41 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
-    async def _connect(self) -> None:
-        """Give the pipes their transports, then begin to tell the protocol."""
-        loop, process = self._loop, self._proc
+    async def _connect_pipes(self) -> None:
+        """Give the pipes their transports."""
+        process = self._proc
+        pipes = (process.stdin, process.stdout, process.stderr)
         try:
-            if process.stdin is not None:
-                await self._connect_pipe(loop.connect_write_pipe, WritePipeProtocol, 0)
-            if process.stdout is not None:
-                await self._connect_pipe(loop.connect_read_pipe, ReadPipeProtocol, 1)
-            if process.stderr is not None:
-                await self._connect_pipe(loop.connect_read_pipe, ReadPipeProtocol, 2)
+            for fd, pipe in enumerate(pipes):
+                if pipe is not None:
+                    await self._connect_pipe(fd, pipe)
         except BaseException:
-            for pipe in (process.stdin, process.stdout, process.stderr):
+            for pipe in pipes:
                 if pipe is not None:
                     pipe.close()
             raise
+
+    async def _connect_pipe(self, fd: int, pipe: Any) -> None:
+        loop = self._loop
+        kind: Any = ReadPipeProtocol if fd else WritePipeProtocol
+        connect = loop.connect_read_pipe if fd else loop.connect_write_pipe
+        if getattr(connect, "__func__", None) not in _OWN_METHODS:
+            # A subclass, or a program that wraps transports, has a word in it.
+            _, self._pipes[fd] = await connect(lambda: kind(self, fd), pipe)
+            return
+        end = kind(self, fd)
+        make = _read_pipe_transport if fd else _write_pipe_transport
+        # Its connection_made comes in the next turn, as the process's own will, and before that.
+        end.pipe = make(loop, pipe, end, None, contextvars.copy_context())
+        self._pipes[fd] = end
+
+    def _begin(self) -> None:
+        """Begin to tell the protocol; what has happened so far is told of afterwards."""
+        loop = self._loop
         loop.call_soon(self._protocol.connection_made, self)
         pending, self._pending_calls = self._pending_calls, None
         for call in pending or ():
             loop.call_soon(*call)
-        # The protocol has been told by the time the program goes on.
-        await sleep(0)
-
-    async def _connect_pipe(self, connect: Any, protocol: Any, fd: int) -> None:
-        pipe = (self._proc.stdin, self._proc.stdout, self._proc.stderr)[fd]
-        _, self._pipes[fd] = await connect(lambda: protocol(self, fd), pipe)
 
     def _call(self, callback: Any, *args: Any) -> None:
         if self._pending_calls is not None:
@@ -326,9 +328,13 @@ class ProcessMethods(BaseLoop):
         if debug:
             what = f"{what} {args if shell else args[0]!r}"
             logger.debug(_describe(what, *stdio))
-        transport = SubprocessTransport(self, protocol, args, shell, *stdio, 0, **options)
+        transport = SubprocessTransport(self, protocol, args, shell, *stdio, **options)
         try:
-            await transport._connect()
+            if transport._pipes:
+                await transport._connect_pipes()
+            transport._begin()
+            # The protocol has been told by the time the program goes on.
+            await sleep(0)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
