@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,9 @@ from ._ioxide import BaseLoop, _datagram_transport, _read_pipe_transport, _write
 from .listen import remove_stale, set_reuse_port
 
 logger = logging.getLogger("asyncio")
+
+#: As the running version's messages call it.
+_DATAGRAM_SOCKET = "datagram socket" if sys.version_info >= (3, 13) else "UDP Socket"
 
 
 class EndpointMethods(BaseLoop):
@@ -37,7 +41,7 @@ class EndpointMethods(BaseLoop):
         remote = None
         if sock is not None:
             if sock.type == socket.SOCK_STREAM:
-                raise ValueError(f"A datagram socket was expected, got {sock!r}")
+                raise ValueError(f"A {_DATAGRAM_SOCKET} was expected, got {sock!r}")
             given = {
                 "local_addr": local_addr,
                 "remote_addr": remote_addr,

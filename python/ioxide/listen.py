@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import stat
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,6 +18,10 @@ from .connect import refuse_tls_socket, refuse_tls_timeouts
 from .server import Server
 
 logger = logging.getLogger("asyncio")
+
+#: Whether a Unix server removes its socket's file unless told otherwise. Programs for older versions
+#: of Python do it themselves.
+_CLEANUP_SOCKET = sys.version_info >= (3, 13)
 
 
 class ListenMethods(BaseLoop):
@@ -104,7 +109,7 @@ class ListenMethods(BaseLoop):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
-        cleanup_socket: bool = True,
+        cleanup_socket: bool = _CLEANUP_SOCKET,
     ) -> Server:
         """Make a server on a Unix socket, whose file is removed at the end if `cleanup_socket`."""
         if isinstance(ssl, bool):

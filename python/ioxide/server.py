@@ -42,6 +42,7 @@ class Server(BaseServer, asyncio.AbstractServer):
         self._waiters: list[Any] | None = []
         self._serving = False
         self._serving_forever: Any = None
+        self._strangers = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} sockets={self.sockets!r}>"
@@ -76,8 +77,8 @@ class Server(BaseServer, asyncio.AbstractServer):
         if forever is not None and not forever.done():
             self._serving_forever = None
             forever.cancel()
-        if self._mark_closed():
-            self._wakeup()
+        self._mark_closed()
+        self._wake_if_over()
 
     def close_clients(self) -> None:
         """Close all connections, after what waits to be written."""
@@ -146,7 +147,19 @@ class Server(BaseServer, asyncio.AbstractServer):
             listener.start()
             self._listeners.append(listener)
 
-    def _wakeup(self) -> None:
+    def _attach(self, transport: Any = None) -> None:
+        """Count a connection that is not one of our transports."""
+        self._strangers += 1
+
+    def _detach(self, transport: Any = None) -> None:
+        """Undo `_attach`."""
+        self._strangers -= 1
+        self._wake_if_over()
+
+    def _wake_if_over(self) -> None:
+        """Tell those who wait, once nobody listens and the last connection is gone."""
+        if self._sockets is not None or self._strangers or self._clients:
+            return
         waiters, self._waiters = self._waiters, None
         for waiter in waiters or ():
             if not waiter.done():

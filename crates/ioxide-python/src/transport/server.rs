@@ -63,10 +63,9 @@ impl BaseServer {
         crate::kit::value::list(objects.into_iter())
     }
 
-    /// Notes that nobody listens any more; says whether no client is left either.
-    fn mark_closed(&self) -> bool {
+    /// Notes that nobody listens any more.
+    fn mark_closed(&self) {
         self.closed.set(true);
-        self.clients().is_empty()
     }
 }
 
@@ -103,7 +102,7 @@ pub(super) fn detach(transport: &Base) {
         unsafe { moved.as_ref() }.seat.set(seat);
     }
     if clients.is_empty() && server.closed.get() {
-        if let Err(raised) = object.method0(intern!("_wakeup")) {
+        if let Err(raised) = object.method0(intern!("_wake_if_over")) {
             crate::kit::err::unraisable(raised, &object);
         }
     }
@@ -115,7 +114,7 @@ pub(super) fn build() -> PyResult<()> {
         .constructible::<BaseServer>()
         .methods([
             crate::method!(noargs BaseServer, "_mark_closed", BaseServer::mark_closed,
-            "Notes that nobody listens; True if there is no client either."),
+            "Notes that nobody listens any more."),
         ])
         .getset([crate::getter!(
             BaseServer,
