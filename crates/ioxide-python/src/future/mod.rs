@@ -22,7 +22,7 @@ pub(crate) mod waiters;
 pub(crate) use view::FutureView;
 pub(crate) use waiters::{Waiter, Waiters};
 
-use crate::kit::class::Construct;
+use crate::kit::class::{Construct, FreeList};
 use crate::kit::{
     err, ffi, value, Any, Args, Class, ClassSpec, Native, Obj, Own, PyResult, Signature, Visitor,
 };
@@ -59,6 +59,12 @@ unsafe impl Native for Future {
     #[inline(always)]
     fn may_skip_finalizer(&self) -> bool {
         !self.base.log_tb()
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(256);
+        Some(&LIST)
     }
 
     fn finalize(&self) {

@@ -64,7 +64,7 @@ pub(crate) unsafe trait Native: Sized + 'static {
     }
 
     /// Where dead instances of exactly this class are kept for the next one to be made. Only for classes
-    /// made and dropped many times a turn, without [`Native::Extra`].
+    /// made and dropped many times a turn.
     #[inline(always)]
     fn freelist() -> Option<&'static FreeList> {
         None
@@ -208,6 +208,9 @@ unsafe fn revive<T: Native>(raw: Raw, body: T) -> Own<T> {
         let head = ptr::read(raw.cast::<MaybeUninit<ffi::PyObject>>());
         ptr::write(raw.cast::<T>(), body);
         ptr::write(raw.cast::<MaybeUninit<ffi::PyObject>>(), head);
+        if size_of::<T::Extra>() != 0 {
+            ptr::write(extra_place::<T::Extra>(raw), T::Extra::default());
+        }
         _Py_NewReference(raw);
         ffi::PyObject_GC_Track(raw.cast());
         Own::from_obj(Obj::steal(raw))

@@ -25,7 +25,7 @@ pub(crate) mod suspend;
 pub(crate) mod wake;
 
 use crate::future::{self, FutureView, Waiters};
-use crate::kit::class::Construct;
+use crate::kit::class::{Construct, FreeList};
 use crate::kit::{
     context, err, ffi, value, Any, Args, Class, ClassSpec, Native, Obj, Own, PyResult, Signature,
     Visitor,
@@ -94,6 +94,12 @@ unsafe impl Native for Task {
     #[inline(always)]
     fn may_skip_finalizer(&self) -> bool {
         !self.base.future.is_pending() && !self.base.future.log_tb()
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(256);
+        Some(&LIST)
     }
 
     fn finalize(&self) {
