@@ -1,0 +1,164 @@
+"""When and in which order timers fire."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+
+def test_timers_fire_in_the_order_of_their_deadlines(loop):
+    log = []
+    now = loop.time()
+    deadlines = [now + i / 10_000 for i in range(100)]
+    shuffled = random.Random(1).sample(deadlines, 100)
+    for when in shuffled:
+        loop.call_at(when, log.append, when)
+    loop.call_at(now + 0.02, loop.stop)
+    loop.run_forever()
+    assert log == deadlines
+
+
+def test_timers_never_fire_early(loop):
+    late = []
+    start = loop.time()
+    for delay in (0.001, 0.005, 0.0101, 0.0199):
+        loop.call_later(delay, lambda d=delay: late.append(loop.time() - start - d))
+    loop.call_later(0.03, loop.stop)
+    loop.run_forever()
+    # asyncio rounds to the clock's resolution, which is far below this.
+    assert len(late) == 4 and all(-0.0005 < x < 0.5 for x in late)
+
+
+def test_negative_and_zero_delays_fire_in_the_next_turn(loop):
+    log = []
+    loop.call_later(-5, log.append, "negative")
+    loop.call_later(0, log.append, "zero")
+    loop.call_soon(log.append, "soon")
+    loop.call_later(0.005, loop.stop)
+    loop.run_forever()
+    assert log == ["soon", "negative", "zero"]
+
+
+def test_timer_due_in_a_busy_turn_fires_in_the_next_turn_after_what_was_ready(loop):
+    log = []
+
+    def busy():
+        loop.call_later(0.001, log.append, "timer")
+        loop.call_soon(log.append, "soon")
+        time.sleep(0.005)
+        loop.call_soon(loop.call_soon, loop.stop)
+
+    loop.call_soon(busy)
+    loop.run_forever()
+    assert log == ["soon", "timer"]
+
+
+def test_cancelled_timer_does_not_fire_and_does_not_keep_its_argument(loop):
+    import weakref
+
+    class Argument:
+        pass
+
+    argument = Argument()
+    dead = weakref.ref(argument)
+    timer = loop.call_later(0.001, lambda _: pytest.fail("it fired"), argument)
+    del argument
+    timer.cancel()
+    assert dead() is None and timer.cancelled()
+    loop.call_later(0.01, loop.stop)
+    loop.run_forever()
+
+
+def test_timer_cancelled_by_a_timer_of_the_same_instant_does_not_fire(loop):
+    when = loop.time() + 0.002
+    log = []
+    loop.call_at(when, lambda: second.cancel())
+    second = loop.call_at(when + 1e-9, log.append, "second")
+    loop.call_at(when + 0.005, loop.stop)
+    loop.run_forever()
+    assert log == []
+
+
+def test_when_is_the_deadline(loop):
+    now = loop.time()
+    assert loop.call_at(now + 5, print).when() == now + 5
+    timer = loop.call_later(10, print)
+    assert now + 10 <= timer.when() <= loop.time() + 10
+
+
+def test_timer_handles_compare_by_their_deadline(aio, loop):
+    early, late = loop.call_at(1e6, print), loop.call_at(2e6, print)
+    same = loop.call_at(1e6, print)
+    assert early < late and early <= late and late > early and late >= early
+    assert early == same and early != late and hash(early) == hash(same)
+    assert isinstance(early, aio.TimerHandle) and isinstance(early, aio.Handle)
+
+
+def test_many_cancelled_timers_do_not_delay_the_live_one(loop):
+    for _ in range(20_000):
+        loop.call_later(1000, print).cancel()
+    start = loop.time()
+    loop.call_later(0.005, loop.stop)
+    loop.run_forever()
+    assert loop.time() - start < 1
+
+
+def test_far_deadline_does_not_overflow(loop):
+    loop.call_later(1e10, print)
+    loop.call_at(1e300, print)
+    loop.call_later(0.002, loop.stop)
+    loop.run_forever()
+
+
+def test_delay_of_the_wrong_type_is_refused_and_the_loop_goes_on(loop):
+    for delay in (None, "1", object()):
+        with pytest.raises(TypeError):
+            loop.call_later(delay, print)
+    with pytest.raises(TypeError):
+        loop.call_at(None, print)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+
+def test_loop_time_never_runs_backwards(loop):
+    seen = [loop.time() for _ in range(1000)]
+    assert seen == sorted(seen)
+    assert abs(loop.time() - time.monotonic()) < 1
+
+
+def test_sleepers_wake_in_order_and_return_their_result(aio):
+    async def main():
+        log = []
+
+        async def sleeper(i):
+            assert await aio.sleep(i / 1000, i) == i
+            log.append(i)
+
+        await aio.gather(*(sleeper(i) for i in (5, 1, 4, 2, 3, 0)))
+        return log
+
+    assert aio.run(main()) == [0, 1, 2, 3, 4, 5]
+
+
+def test_idle_loop_uses_no_cpu(loop):
+    loop.call_later(0.2, loop.stop)
+    start = time.process_time()
+    loop.run_forever()
+    assert time.process_time() - start < 0.02
+
+
+def test_idle_loop_with_a_thousand_sleepers_uses_no_cpu(aio):
+    async def main():
+        tasks = [aio.create_task(aio.sleep(3600)) for _ in range(1000)]
+        await aio.sleep(0.01)
+        start = time.process_time()
+        await aio.sleep(0.2)
+        used = time.process_time() - start
+        for task in tasks:
+            task.cancel()
+        await aio.wait(tasks)
+        return used
+
+    assert aio.run(main()) < 0.02
