@@ -31,6 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: longer than a quarter of a second")
 
 
+def pytest_collection_finish() -> None:
+    # Collections, of which each test has several, then look at its own objects only.
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(params=IMPLEMENTATIONS)
 def aio(request: pytest.FixtureRequest):
     """The module to use in the place of `asyncio`."""

@@ -411,7 +411,6 @@ def execute(aio, loop_of: str, program: dict) -> list:
         gc.collect()
     finally:
         gc.enable()
-        gc.unfreeze()
         loop.close()
     # When an object dies is the interpreter's business; that it is reported, and how often, is not.
     return [*log, ("reports", sorted(interpreter.reports, key=repr))]
