@@ -13,8 +13,8 @@ IMPLEMENTATIONS = os.environ.get("IOXIDE_TEST_IMPL", "asyncio,ioxide").split(","
 
 def load(name: str):
     """The module `name`, which stands for `asyncio` in the test."""
-    if importlib.util.find_spec(name) is None:
-        pytest.skip(f"{name} is not built")
+    if name not in IMPLEMENTATIONS or importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not built, or not asked for")
     return importlib.import_module(name)
 
 
