@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import selectors
 
 
@@ -19,6 +21,19 @@ class _JumpingSelector(selectors.DefaultSelector):
         return ready
 
 
+class _OrderedTimer(asyncio.TimerHandle):
+    """A timer which comes after those made before it for the same instant: asyncio's heap leaves that open."""
+
+    _made = itertools.count()
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self._place = next(self._made)
+
+    def __lt__(self, other) -> bool:
+        return (self._when, self._place) < (other._when, other._place)
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """asyncio's own loop with a virtual clock that starts at zero."""
 
@@ -29,6 +44,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._selector.now
+
+    def call_at(self, when, callback, *args, context=None):
+        self._check_closed()
+        timer = _OrderedTimer(when, callback, args, self, context)
+        heapq.heappush(self._scheduled, timer)
+        timer._scheduled = True
+        return timer
 
 
 def new_virtual_loop(name: str):

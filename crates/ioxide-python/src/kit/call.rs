@@ -2,6 +2,7 @@
 
 use super::value::check;
 use super::{err, ffi, Any, Obj, PyResult, Raised, Raw};
+use std::ffi::CStr;
 use std::ptr;
 
 impl Any {
@@ -145,4 +146,17 @@ impl Any {
             answer => Ok(answer != 0),
         }
     }
+}
+
+/// Runs what may call itself again without Python in between: `RecursionError` where the stack would end.
+#[inline]
+pub(crate) fn recursive<T>(what: &CStr, run: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    // SAFETY: a C string that is alive; paired with the leave below.
+    if unsafe { ffi::Py_EnterRecursiveCall(what.as_ptr()) } != 0 {
+        return Err(Raised);
+    }
+    let result = run();
+    // SAFETY: entered above.
+    unsafe { ffi::Py_LeaveRecursiveCall() };
+    result
 }

@@ -43,7 +43,8 @@ fn cancel_awaited(awaited: &Any, message: Option<&Any>) -> PyResult<bool> {
         return Ok(wait.cancel(message.map(Any::own)));
     }
     if let Some(task) = awaited.exact::<Task>() {
-        return request(task, message);
+        // Tasks may wait for each other in a long chain, or in a circle.
+        return kit::call::recursive(c" while cancelling a task", || request(task, message));
     }
     if let Some(future) = awaited.exact::<Future>() {
         return settle::cancel(future.view(), message.map(Any::own));

@@ -94,9 +94,9 @@ fn finish(task: &Task, value: Obj) -> PyResult<()> {
 fn fail(task: &Task, raised: Raised) -> PyResult<()> {
     let exception = err::take(raised);
     if err::is_a(&exception, errors::cancelled()?) {
+        // The message is the exception's: whoever asks a second time gets a bare one (mirrors `__step`).
         task.base.future.cancelled_exc.set(exception);
-        let message = task.base.future.cancel_msg.get();
-        settle::cancel(task.view(), message)?;
+        settle::cancel(task.view(), None)?;
         super::registry::retire(task);
         return Ok(());
     }
