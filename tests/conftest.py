@@ -11,7 +11,6 @@ import sys
 import threading
 
 import pytest
-
 from harness.implementation import IMPLEMENTATIONS, load
 
 LIMIT_S = float(os.environ.get("IOXIDE_TEST_LIMIT_S", "20"))
@@ -27,7 +26,9 @@ class Overtime(KeyboardInterrupt):
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")
-    config.addinivalue_line("markers", "since(major, minor): what asyncio itself only does since this version")
+    config.addinivalue_line(
+        "markers", "since(major, minor): what asyncio itself only does since this version"
+    )
     config.addinivalue_line("markers", "slow: longer than a quarter of a second")
 
 

@@ -17,7 +17,6 @@ import socket
 import sys
 
 import pytest
-
 from harness.implementation import Reports, load, spin
 
 SITES = {}
@@ -41,7 +40,7 @@ def site(function=None, *, since=(3, 11)):
     return function
 
 
-# Callbacks of the loop -------------------------------------------------------------------------------------------------
+# Callbacks of the loop --------------------------------------------------------------------------
 @site
 async def call_soon(aio, loop, fail):
     loop.call_soon(fail)
@@ -125,7 +124,7 @@ async def one_of_many_done_callbacks(aio, loop, fail):
     assert log == ["before", "after"]
 
 
-# Coroutines ------------------------------------------------------------------------------------------------------------
+# Coroutines -------------------------------------------------------------------------------------
 @site
 async def body_of_a_task(aio, loop, fail):
     async def body():
@@ -310,7 +309,7 @@ async def comparison_of_a_priority_queues_items(aio, loop, fail):
     await queue.put(Item())
 
 
-# Factories, executors, handlers --------------------------------------------------------------------------------------------
+# Factories, executors, handlers -----------------------------------------------------------------
 @site
 async def task_factory(aio, loop, fail):
     def factory(loop, coroutine, **_):
@@ -380,7 +379,7 @@ async def coroutine_of_another_thread(aio, loop, fail):
     future.result(0)
 
 
-# Finalizers ------------------------------------------------------------------------------------------------------------
+# Finalizers -------------------------------------------------------------------------------------
 @site
 async def del_of_a_callbacks_argument(aio, loop, fail):
     class Odd:
@@ -420,7 +419,7 @@ async def del_of_a_future_subclass(aio, loop, fail):
     Odd(loop=loop).set_result(1)
 
 
-# Protocols -------------------------------------------------------------------------------------------------------------
+# Protocols --------------------------------------------------------------------------------------
 async def conversation(aio, loop, protocol, *, act=None, seconds=0.01):
     """Runs `protocol` against a raw peer which sends a few bytes and ends."""
     server = await loop.create_server(lambda: protocol, "127.0.0.1", 0)
@@ -478,7 +477,9 @@ async def get_buffer(aio, loop, fail):
 
 @site
 async def buffer_updated(aio, loop, fail):
-    protocol = failing("buffer_updated", stdlib.BufferedProtocol, get_buffer=lambda self, _: bytearray(100))(fail)
+    protocol = failing(
+        "buffer_updated", stdlib.BufferedProtocol, get_buffer=lambda self, _: bytearray(100)
+    )(fail)
     await conversation(aio, loop, protocol)
 
 
@@ -502,9 +503,15 @@ async def resume_writing(aio, loop, fail):
             self.failed = True
             fail()
 
-    protocol = type("Failing", (stdlib.Protocol,), {
-        "connection_made": writes_too_much, "resume_writing": once, "failed": False,
-    })()
+    protocol = type(
+        "Failing",
+        (stdlib.Protocol,),
+        {
+            "connection_made": writes_too_much,
+            "resume_writing": once,
+            "failed": False,
+        },
+    )()
 
     def drain(peer):
         peer.setblocking(True)
@@ -545,21 +552,27 @@ async def handler_of_start_server(aio, loop, fail):
     server.close()
 
 
-# -----------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 class Records(logging.Handler):
     def __init__(self):
         super().__init__()
         self.said = []
 
     def emit(self, record):
-        self.said.append((record.getMessage().split("\n")[0], record.exc_info and record.exc_info[0]))
+        self.said.append(
+            (record.getMessage().split("\n")[0], record.exc_info and record.exc_info[0])
+        )
 
 
 def head(message):
     """A message as far as it does not name objects."""
     import re
 
-    return re.split(r"<|\(", re.sub(r"0x[0-9a-f]+|\S*\.<locals>\S*|Task-\d+", "", message))[0].split(" at ")[0].strip()
+    return (
+        re.split(r"<|\(", re.sub(r"0x[0-9a-f]+|\S*\.<locals>\S*|Task-\d+", "", message))[0]
+        .split(" at ")[0]
+        .strip()
+    )
 
 
 def settle(aio, loop, kind):
@@ -613,7 +626,9 @@ def told(name, implementation, kind):
         stdlib.set_event_loop(None)
     assert calls, "the site was not reached"
     for context in reports:
-        heard.append(("reported", head(context["message"]), type(context.get("exception")), sorted(context)))
+        heard.append(
+            ("reported", head(context["message"]), type(context.get("exception")), sorted(context))
+        )
     heard += [("logged", head(message), error) for message, error in records.said]
     heard += [("unraisable", error) for error in unraisable]
     reports.clear()
@@ -644,13 +659,24 @@ def test_failure_is_told_once_and_the_loop_goes_on(aio, name, kind):
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize(
     "name",
-    ["call_soon", "call_later", "reader", "signal_handler", "done_callback_of_a_future", "body_of_a_task",
-     "data_received", "connection_made", "connection_lost"],
+    [
+        "call_soon",
+        "call_later",
+        "reader",
+        "signal_handler",
+        "done_callback_of_a_future",
+        "body_of_a_task",
+        "data_received",
+        "connection_made",
+        "connection_lost",
+    ],
 )
 def test_interrupts_leave_the_loop_which_can_be_run_again(aio, name, kind):
     heard, _ = told(name, aio.__name__, kind)
     assert ("raised", kind) in heard
     # The task it left keeps it, and says so if nobody looks; the exception handler is not told of it as a failure.
-    assert {h[1] for h in heard if h[0] == "reported" and kind in h} <= {"Task exception was never retrieved"}
+    assert {h[1] for h in heard if h[0] == "reported" and kind in h} <= {
+        "Task exception was never retrieved"
+    }
     if aio is not stdlib:
         assert heard == told(name, "asyncio", kind)[0]

@@ -6,7 +6,6 @@ import gc
 import warnings
 
 import pytest
-
 from harness import child
 from harness.implementation import Reports, spin
 
@@ -16,7 +15,9 @@ def test_coroutine_never_awaited_warns_once(aio, loop):
         pass
 
     async def main():
-        with pytest.warns(RuntimeWarning, match="coroutine '.*forgotten' was never awaited") as caught:
+        with pytest.warns(
+            RuntimeWarning, match="coroutine '.*forgotten' was never awaited"
+        ) as caught:
             forgotten()
             gc.collect()
         assert len(caught) == 1
@@ -26,7 +27,13 @@ def test_coroutine_never_awaited_warns_once(aio, loop):
 
 @pytest.mark.parametrize("name", ["sleep", "wait", "wait_for", "open_connection", "to_thread"])
 def test_coroutine_functions_of_the_module_warn_too(aio, loop, name):
-    arguments = {"sleep": (1,), "wait": ([],), "wait_for": (None, 1), "open_connection": ("h", 1), "to_thread": (print,)}
+    arguments = {
+        "sleep": (1,),
+        "wait": ([],),
+        "wait_for": (None, 1),
+        "open_connection": ("h", 1),
+        "to_thread": (print,),
+    }
 
     async def main():
         with pytest.warns(RuntimeWarning, match=f"coroutine '.*{name}' was never awaited"):
@@ -44,13 +51,16 @@ def test_coroutine_functions_are_seen_as_such(aio, name):
 
 
 def test_coroutine_of_a_task_never_run_is_closed_with_the_loop(aio):
-    out = child.run(aio, """
+    out = child.run(
+        aio,
+        """
         async def body():
             pass
         loop = aio.new_event_loop()
         loop.create_task(body())
         loop.close()
-    """)
+    """,
+    )
     assert out.returncode == 0
     assert out.stderr.count("Task was destroyed but it is pending!") == 1
     assert out.stderr.count("coroutine 'body' was never awaited") == 1
@@ -127,14 +137,17 @@ def test_wait_does_not_count_as_looking(aio, loop):
 
 
 def test_lost_errors_at_exit_are_written(aio):
-    done = child.run(aio, """
+    done = child.run(
+        aio,
+        """
         async def fail():
             raise ValueError("lost at the end")
         async def main():
             aio.create_task(fail())
             await aio.sleep(0.001)
         aio.run(main())
-    """)
+    """,
+    )
     assert done.returncode == 0
     assert done.stderr.count("Task exception was never retrieved") == 1
     assert done.stderr.count("ValueError: lost at the end") == 1
@@ -154,7 +167,9 @@ def test_error_of_a_task_cancelled_at_the_end_of_run_is_reported(aio, caplog):
         await aio.sleep(0)
 
     aio.run(main())
-    assert [r.getMessage().split("\n")[0] for r in caplog.records] == ["unhandled exception during asyncio.run() shutdown"]
+    assert [r.getMessage().split("\n")[0] for r in caplog.records] == [
+        "unhandled exception during asyncio.run() shutdown"
+    ]
 
 
 def test_traceback_of_an_error_through_many_tasks_names_each(aio):

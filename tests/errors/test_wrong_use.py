@@ -49,7 +49,7 @@ class OtherLoop:
         self.loop.close()
 
 
-# Awaiting what cannot be awaited ---------------------------------------------------------------------------------------
+# Awaiting what cannot be awaited ----------------------------------------------------------------
 @case
 async def awaiting_a_coroutine_twice(aio):
     coroutine = nothing()
@@ -146,7 +146,7 @@ async def ensure_future_of_an_awaitable_without_iterator(aio):
     await aio.ensure_future(Odd())
 
 
-# No loop, or a closed one ------------------------------------------------------------------------------------------------
+# No loop, or a closed one -----------------------------------------------------------------------
 @case
 def running_loop_outside(aio):
     aio.get_running_loop()
@@ -240,6 +240,7 @@ for _name, _use in {
     "add_reader": lambda loop: loop.add_reader(0, print),
     "add_signal_handler": lambda loop: loop.add_signal_handler(2, print),
 }.items():
+
     def _on_closed(aio, use=_use):
         use(closed_loop(aio))
 
@@ -270,7 +271,7 @@ async def running_the_running_loop(aio):
     loop.run_until_complete(loop.create_future())
 
 
-# Another loop's objects --------------------------------------------------------------------------------------------------
+# Another loop's objects -------------------------------------------------------------------------
 @case
 async def awaiting_another_loops_future(aio):
     with OtherLoop(aio) as other:
@@ -347,7 +348,7 @@ _bound_elsewhere("queue", lambda thing, aio: thing.get())
 _bound_elsewhere("semaphore", lambda thing, aio: thing.acquire())
 
 
-# Wrong types -------------------------------------------------------------------------------------------------------------
+# Wrong types ------------------------------------------------------------------------------------
 @case
 async def create_task_of_a_number(aio):
     aio.create_task(1)
@@ -521,7 +522,7 @@ async def future_with_a_positional_argument(aio):
     aio.Future(1)
 
 
-# Future and Task ---------------------------------------------------------------------------------------------------------
+# Future and Task --------------------------------------------------------------------------------
 @case
 async def result_of_a_pending_future(aio):
     aio.get_running_loop().create_future().result()
@@ -601,7 +602,7 @@ async def coroutine_that_raises_stop_iteration(aio):
     await aio.create_task(raises())
 
 
-# Locks, queues, groups ---------------------------------------------------------------------------------------------------
+# Locks, queues, groups --------------------------------------------------------------------------
 @case
 async def release_of_a_free_lock(aio):
     aio.Lock().release()
@@ -759,13 +760,19 @@ async def executor_after_its_shutdown(aio):
     await loop.run_in_executor(None, print)
 
 
-# -------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 def plain(message: str) -> str:
     """The message without what differs between any two runs, and between two implementations by right."""
     message = re.sub(r"0x[0-9a-f]+", "0x", message)
     message = re.sub(r"Task-\d+", "Task-N", message)
-    message = message.replace("ioxide._ioxide.", "asyncio.").replace("_asyncio.", "asyncio.").replace("ioxide.", "asyncio.")
-    return re.sub(r"<(?:asyncio\.\S*|_Unix\S*|\S*Loop)( (?:object at|running).*?)?>", "<loop>", message)
+    message = (
+        message.replace("ioxide._ioxide.", "asyncio.")
+        .replace("_asyncio.", "asyncio.")
+        .replace("ioxide.", "asyncio.")
+    )
+    return re.sub(
+        r"<(?:asyncio\.\S*|_Unix\S*|\S*Loop)( (?:object at|running).*?)?>", "<loop>", message
+    )
 
 
 def outcome(aio, name):

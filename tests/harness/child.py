@@ -26,7 +26,11 @@ def source(aio, script: str, *, limit: float = 18) -> str:
 
 def environment(**changes: str) -> dict[str, str]:
     """The environment of this process without what would change a child's behaviour."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONASYNCIO", "PYTHONMALLOC", "PYTHONDEV"))}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("PYTHONASYNCIO", "PYTHONMALLOC", "PYTHONDEV"))
+    }
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), kept.get("PYTHONPATH")]))
     return kept | changes
 
@@ -35,7 +39,11 @@ def run(aio, script: str, *, flags=(), env=None, limit: float = 18) -> subproces
     """The finished child, whatever its exit status was."""
     return subprocess.run(
         [sys.executable, *flags, "-c", source(aio, script, limit=limit)],
-        capture_output=True, text=True, timeout=limit + 5, env=environment(**(env or {})), check=False,
+        capture_output=True,
+        text=True,
+        timeout=limit + 5,
+        env=environment(**(env or {})),
+        check=False,
     )
 
 

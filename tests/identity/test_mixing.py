@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio as stdlib
 
 import pytest
-
 from harness.implementation import Reports, load, spin
 
 PAIRS = [("asyncio", "asyncio"), ("ioxide", "asyncio"), ("asyncio", "ioxide"), ("ioxide", "ioxide")]
@@ -104,7 +103,11 @@ def test_everything_that_waits(mixed, tools):
         return names.Task(coroutine, loop=loop)
 
     async def main():
-        assert await tools.gather(task(add(1, 1)), add(2, 2), names.ensure_future(add(3, 3))) == [2, 4, 6]
+        assert await tools.gather(task(add(1, 1)), add(2, 2), names.ensure_future(add(3, 3))) == [
+            2,
+            4,
+            6,
+        ]
         done, pending = await tools.wait({task(add(1, 1)), task(add(5, 5))})
         assert sorted(t.result() for t in done) == [2, 10] and not pending
         assert await tools.wait_for(task(add(1, 1)), 5) == 2

@@ -1,18 +1,23 @@
-"""What must not crash: abuse of base classes, deep chains, forks, exits, cycles, collectors. Each in a child process."""
+"""What must not crash: abuse of base classes, deep chains, forks, exits, cycles, collectors.
+
+Each in a child process."""
 
 from __future__ import annotations
 
 import sys
 
 import pytest
-
 from harness import child
 
 # Environments in which a mistake with memory shows: (interpreter's flags, variables, statement at the start).
 SETTINGS = {
     "plain": ((), {}, ""),
     "debug allocator": ((), {"PYTHONMALLOC": "debug"}, ""),
-    "dev mode": (("-X", "dev"), {}, "stdlib.get_running_loop; import warnings; warnings.simplefilter('ignore')"),
+    "dev mode": (
+        ("-X", "dev"),
+        {},
+        "stdlib.get_running_loop; import warnings; warnings.simplefilter('ignore')",
+    ),
     "collector always on": ((), {}, "import gc; gc.set_threshold(1)"),
 }
 
@@ -34,7 +39,8 @@ STRESS = """
         for _ in range({rounds}):
             await stdlib.gather(*(nothing() for _ in range(20)))
             await aio.gather(*(aio.sleep(0) for _ in range(20)))
-            tasks = [Slotted(nothing(), loop=loop) for _ in range(5)] + [stdlib.Task(nothing(), loop=loop) for _ in range(5)]
+            tasks = [Slotted(nothing(), loop=loop) for _ in range(5)]
+            tasks += [stdlib.Task(nothing(), loop=loop) for _ in range(5)]
             await aio.wait(tasks)
             refs = [weakref.ref(t) for t in tasks]
             del tasks
@@ -82,7 +88,9 @@ STRESS = """
 def test_stress_of_everything(aio, setting):
     flags, env, start = SETTINGS[setting]
     rounds = 5 if setting == "collector always on" else 200
-    out = child.check(aio, STRESS.format(start=start, rounds=rounds), flags=flags, env=env, quiet=False)
+    out = child.check(
+        aio, STRESS.format(start=start, rounds=rounds), flags=flags, env=env, quiet=False
+    )
     assert out == "survived\n"
 
 
@@ -171,7 +179,9 @@ def test_unbound_calls_of_the_base_classes_do_not_crash(aio, setting):
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_second_init_of_the_base_on_a_living_task_does_not_crash(aio, setting):
     flags, env, start = SETTINGS[setting]
-    out = child.check(aio, f"""
+    out = child.check(
+        aio,
+        f"""
         {start}
         async def body(future):
             try:
@@ -220,14 +230,20 @@ def test_second_init_of_the_base_on_a_living_task_does_not_crash(aio, setting):
         loop = aio.new_event_loop()
         loop.run_until_complete(main())
         loop.close()
-    """, flags=flags, env=env, quiet=False)
+    """,
+        flags=flags,
+        env=env,
+        quiet=False,
+    )
     assert out == "survived\n"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("length", [100_000])
 def test_deep_chain_of_waiters_dropped_at_once(aio, length):
-    out = child.check(aio, f"""
+    out = child.check(
+        aio,
+        f"""
         import gc
         async def link(previous):
             await previous
@@ -246,13 +262,17 @@ def test_deep_chain_of_waiters_dropped_at_once(aio, length):
         loop = aio.new_event_loop()
         loop.run_until_complete(main())
         loop.close()
-    """, quiet=False)
+    """,
+        quiet=False,
+    )
     assert out == "dropped\n"
 
 
 @pytest.mark.slow
 def test_deep_chain_of_futures_held_by_callbacks_dropped_at_once(aio):
-    child.check(aio, """
+    child.check(
+        aio,
+        """
         import functools, gc
         loop = aio.new_event_loop()
         last = loop.create_future()
@@ -263,11 +283,14 @@ def test_deep_chain_of_futures_held_by_callbacks_dropped_at_once(aio):
         del last, following
         gc.collect()
         loop.close()
-    """)
+    """,
+    )
 
 
 def test_circle_of_tasks_cancelled_is_a_recursion_error_and_no_crash(aio):
-    out = child.run(aio, """
+    out = child.run(
+        aio,
+        """
         async def waits(other):
             await other()
         async def main():
@@ -282,13 +305,16 @@ def test_circle_of_tasks_cancelled_is_a_recursion_error_and_no_crash(aio):
                 print("RecursionError", flush=True)
         loop = aio.new_event_loop()
         loop.run_until_complete(main())
-    """)
+    """,
+    )
     assert out.returncode == 0, out.stderr
     assert out.stdout == "RecursionError\n"
 
 
 def test_very_deep_cancellation_is_survived(aio):
-    done = child.run(aio, """
+    done = child.run(
+        aio,
+        """
         async def link(previous):
             await previous
         async def main():
@@ -304,13 +330,16 @@ def test_very_deep_cancellation_is_survived(aio):
             first.cancel()
             await aio.wait([last])
         aio.run(main())
-    """)
+    """,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout in ("True\n", "RecursionError\n")
 
 
 def test_exit_with_pending_tasks_says_so_and_ends(aio):
-    done = child.run(aio, """
+    done = child.run(
+        aio,
+        """
         async def forever():
             await aio.get_running_loop().create_future()
         async def main():
@@ -321,14 +350,17 @@ def test_exit_with_pending_tasks_says_so_and_ends(aio):
         kept = []
         loop = aio.new_event_loop()
         loop.run_until_complete(main())
-    """)
+    """,
+    )
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("how", ["sys.exit(3)", "raise SystemExit(3)"])
 def test_exit_inside_a_task_and_inside_a_callback(aio, how):
     for where in ("main", "callback"):
-        done = child.run(aio, f"""
+        done = child.run(
+            aio,
+            f"""
             def leave(): {how}
             async def main():
                 other = aio.create_task(aio.sleep(1000))
@@ -338,12 +370,15 @@ def test_exit_inside_a_task_and_inside_a_callback(aio, how):
                 aio.get_running_loop().call_soon(leave)
                 await aio.sleep(100)
             aio.run(main())
-        """)
+        """,
+        )
         assert done.returncode == 3, (where, done.stderr)
 
 
 def test_threads_at_exit_do_not_hang(aio):
-    done = child.run(aio, """
+    done = child.run(
+        aio,
+        """
         import time
         async def main():
             aio.get_running_loop().run_in_executor(None, time.sleep, 0.2)
@@ -351,13 +386,17 @@ def test_threads_at_exit_do_not_hang(aio):
         loop = aio.new_event_loop()
         loop.run_until_complete(main())
         print("end", flush=True)
-    """, limit=8)
+    """,
+        limit=8,
+    )
     assert done.returncode == 0 and done.stdout == "end\n"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_fork_inside_a_running_loop_leaves_both_sides_usable(aio):
-    out = child.check(aio, """
+    out = child.check(
+        aio,
+        """
         import os, sys, warnings
         warnings.simplefilter("ignore")
         async def pair():
@@ -388,12 +427,15 @@ def test_fork_inside_a_running_loop_leaves_both_sides_usable(aio):
             await aio.wait(pending)
             return "parent goes on"
         print(aio.run(main()))
-    """)
+    """,
+    )
     assert out == "parent goes on\n"
 
 
 def test_fork_does_not_share_readiness_with_the_parent(aio):
-    out = child.check(aio, """
+    out = child.check(
+        aio,
+        """
         import os, socket, warnings
         warnings.simplefilter("ignore")
         async def main():
@@ -421,12 +463,15 @@ def test_fork_does_not_share_readiness_with_the_parent(aio):
             loop.remove_reader(left)
             return heard
         print(aio.run(main()))
-    """)
-    assert out == "[b\"parent's\"]\n"
+    """,
+    )
+    assert out == '[b"parent\'s"]\n'
 
 
 def test_multiprocessing_by_fork_from_a_program_with_a_loop(aio):
-    child.check(aio, """
+    child.check(
+        aio,
+        """
         import multiprocessing, warnings
         warnings.simplefilter("ignore")
         async def main(): return await aio.to_thread(int, "5")
@@ -437,7 +482,8 @@ def test_multiprocessing_by_fork_from_a_program_with_a_loop(aio):
             process.start()
             process.join(10)
             assert process.exitcode == 0, process.exitcode
-    """)
+    """,
+    )
 
 
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="awaited_by came with 3.14")
@@ -473,7 +519,9 @@ def test_awaited_by_is_kept_on_every_wait(aio, loop):
 def test_asyncio_ps_lists_native_tasks(aio, command):
     import subprocess
 
-    script = child.source(aio, """
+    script = child.source(
+        aio,
+        """
         async def the_inner():
             await aio.sleep(15)
         async def the_outer():
@@ -485,12 +533,20 @@ def test_asyncio_ps_lists_native_tasks(aio, command):
             print("ready", flush=True)
             await task
         aio.run(main())
-    """)
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=child.environment())
+    """,
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=child.environment()
+    )
     try:
         assert process.stdout.readline() == "ready\n"
-        listed = subprocess.run([sys.executable, "-m", "asyncio", command, str(process.pid)], capture_output=True,
-                                text=True, timeout=15, check=False)
+        listed = subprocess.run(
+            [sys.executable, "-m", "asyncio", command, str(process.pid)],
+            capture_output=True,
+            text=True,
+            timeout=15,
+            check=False,
+        )
         if "permission" in listed.stderr.lower():
             pytest.skip("reading another process is not allowed here")
         assert listed.returncode == 0, listed.stderr

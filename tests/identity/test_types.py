@@ -6,7 +6,6 @@ import asyncio as stdlib
 import sys
 
 import pytest
-
 from harness import child
 from harness.implementation import spin
 
@@ -26,10 +25,26 @@ def test_tasks_and_futures_are_asyncios(aio, loop):
 
 
 def test_exceptions_and_constants_are_asyncios_own(aio):
-    for name in ("CancelledError", "InvalidStateError", "TimeoutError", "IncompleteReadError", "LimitOverrunError",
-                 "QueueEmpty", "QueueFull", "BrokenBarrierError", "SendfileNotAvailableError",
-                 "AbstractEventLoop", "AbstractServer", "BaseTransport", "Transport", "Protocol", "BufferedProtocol",
-                 "FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED"):
+    for name in (
+        "CancelledError",
+        "InvalidStateError",
+        "TimeoutError",
+        "IncompleteReadError",
+        "LimitOverrunError",
+        "QueueEmpty",
+        "QueueFull",
+        "BrokenBarrierError",
+        "SendfileNotAvailableError",
+        "AbstractEventLoop",
+        "AbstractServer",
+        "BaseTransport",
+        "Transport",
+        "Protocol",
+        "BufferedProtocol",
+        "FIRST_COMPLETED",
+        "FIRST_EXCEPTION",
+        "ALL_COMPLETED",
+    ):
         assert getattr(aio, name) is getattr(stdlib, name), name
 
 
@@ -92,7 +107,9 @@ def test_current_task_inside_nested_steps(aio, loop):
 
 
 def test_leaving_a_task_and_not_entering_again_is_survived(aio):
-    out = child.check(aio, """
+    out = child.check(
+        aio,
+        """
         async def main():
             me = stdlib.current_task()
             stdlib.tasks._leave_task(aio.get_running_loop(), me)
@@ -108,7 +125,8 @@ def test_leaving_a_task_and_not_entering_again_is_survived(aio):
             await other
             return "survived"
         print(aio.run(main()))
-    """)
+    """,
+    )
     assert out == "survived\n"
 
 
@@ -139,8 +157,11 @@ def test_private_attributes_that_libraries_read(aio, loop):
         assert task._loop is loop
         assert task._coro is task.get_coro() and task.get_coro().__name__ == "main"
         assert task._state == "PENDING" and task._fut_waiter is None
-        assert any(getattr(cb, "__module__", "") == "asyncio.base_events" and cb.__name__ == "_run_until_complete_cb"
-                   for cb, _context in task._callbacks)
+        assert any(
+            getattr(cb, "__module__", "") == "asyncio.base_events"
+            and cb.__name__ == "_run_until_complete_cb"
+            for cb, _context in task._callbacks
+        )
         future = loop.create_future()
         assert future._asyncio_future_blocking is False
         assert future._callbacks is None or future._callbacks == []
@@ -185,11 +206,22 @@ def test_repr_says_what_asyncios_says(aio, loop):
 
     got = loop.run_until_complete(main())
     assert got[0] == "<Future pending>"
-    assert got[1] == "<Future pending cb=[<built-in function print>()]>" or got[1] == "<Future pending cb=[print()]>"
+    assert (
+        got[1] == "<Future pending cb=[<built-in function print>()]>"
+        or got[1] == "<Future pending cb=[print()]>"
+    )
     assert got[2] == "<Future finished result='xxxxxxxxxx'>"
-    assert got[3].startswith("<Task pending name='named' coro=<") and "the_coroutine() running at" in got[3]
-    assert "wait_for=<Future pending cb=[" in got[4] and "task_wakeup" in got[4].replace("Task.", "task_").lower()
-    assert got[5].startswith("<Task cancelling name='named'") if sys.version_info >= (3, 11) else True
+    assert (
+        got[3].startswith("<Task pending name='named' coro=<")
+        and "the_coroutine() running at" in got[3]
+    )
+    assert (
+        "wait_for=<Future pending cb=[" in got[4]
+        and "task_wakeup" in got[4].replace("Task.", "task_").lower()
+    )
+    assert (
+        got[5].startswith("<Task cancelling name='named'") if sys.version_info >= (3, 11) else True
+    )
     assert got[6].startswith("<Task cancelled name='named' coro=<")
 
 
@@ -286,7 +318,7 @@ def test_generic_alias_and_signature(aio):
 
     assert str(aio.Future[int]).endswith("Future[int]")
     assert str(aio.Task[int]).endswith("Task[int]")
-    assert list(inspect.signature(aio.create_task).parameters)[0] == "coro"
+    assert next(iter(inspect.signature(aio.create_task).parameters)) == "coro"
 
 
 @pytest.mark.parametrize("installed", [False, True])
@@ -294,7 +326,9 @@ def test_identity_holds_with_and_without_install(installed):
     from harness.implementation import load
 
     ioxide = load("ioxide")
-    out = child.check(ioxide, f"""
+    out = child.check(
+        ioxide,
+        f"""
         import inspect
         original = stdlib.Task, stdlib.Future, stdlib.new_event_loop
         if {installed}:
@@ -316,5 +350,6 @@ def test_identity_holds_with_and_without_install(installed):
             loop = stdlib.new_event_loop()
             assert not isinstance(loop, aio.EventLoop)
             loop.close()
-    """)
+    """,
+    )
     assert out == "slept\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from harness import child
 
 USES = {
@@ -13,7 +12,7 @@ USES = {
     "run": "loop.run_until_complete(aio.sleep(0))",
     "timers and callbacks left": "loop.call_later(100, print); loop.call_soon(print)",
     "executor": "loop.run_until_complete(loop.run_in_executor(None, int)); "
-                "loop.run_until_complete(loop.shutdown_default_executor())",
+    "loop.run_until_complete(loop.shutdown_default_executor())",
     "executor not shut down": "loop.run_until_complete(loop.run_in_executor(None, int))",
     "signal handler": "loop.add_signal_handler(10, print)",
     "reader": "loop.add_reader(r, print); loop.call_soon(loop.stop); loop.run_forever(); loop.remove_reader(r)",
@@ -108,7 +107,9 @@ def test_run_a_thousand_times_leaves_nothing(aio):
 @pytest.mark.slow
 def test_connections_made_and_closed_leave_nothing(aio):
     n = 500 if aio.__name__ == "asyncio" else 3_000
-    out = child.check(aio, f"""
+    out = child.check(
+        aio,
+        f"""
         import gc, json, os, sys
         async def echo(reader, writer):
             data = await reader.read(100)
@@ -126,7 +127,8 @@ def test_connections_made_and_closed_leave_nothing(aio):
                     await writer.wait_closed()
             def measure():
                 gc.collect()
-                return dict(fds=len(os.listdir("/proc/self/fd")), objects=len(gc.get_objects()), blocks=sys.getallocatedblocks())
+                return dict(fds=len(os.listdir("/proc/self/fd")), objects=len(gc.get_objects()),
+                            blocks=sys.getallocatedblocks())
             await talk(200)
             await aio.sleep(0.02)
             before = measure()
@@ -136,6 +138,7 @@ def test_connections_made_and_closed_leave_nothing(aio):
             server.close()
             return {{k: after[k] - before[k] for k in before}}
         json.dump(aio.run(main()), sys.stdout)
-    """)
+    """,
+    )
     grown = json.loads(out)
     assert grown["fds"] <= 0 and grown["objects"] < n / 10 and grown["blocks"] < n / 4, grown

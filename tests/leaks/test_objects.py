@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from harness import child
 
 # `make(n)` makes and drops n of them; names: aio, loop. Coroutine functions are run on the loop.

@@ -182,7 +182,7 @@ def test_threadsafe_call_from_the_loops_own_thread_keeps_its_place(loop):
 def test_threadsafe_call_on_a_closed_loop_is_refused(aio):
     loop = aio.new_event_loop()
     loop.close()
-    with pytest.raises(RuntimeError, match="^Event loop is closed$"):
+    with pytest.raises(RuntimeError, match=r"^Event loop is closed$"):
         loop.call_soon_threadsafe(print)
 
 

@@ -8,7 +8,6 @@ import threading
 import time
 
 import pytest
-
 from harness import child
 
 
@@ -19,14 +18,21 @@ def test_debug_is_off_by_default_and_can_be_set(loop):
 
 
 @pytest.mark.parametrize(
-    ("flags", "env"), [(("-X", "dev"), {}), ((), {"PYTHONASYNCIODEBUG": "1"})], ids=["-X dev", "PYTHONASYNCIODEBUG"]
+    ("flags", "env"),
+    [(("-X", "dev"), {}), ((), {"PYTHONASYNCIODEBUG": "1"})],
+    ids=["-X dev", "PYTHONASYNCIODEBUG"],
 )
 def test_debug_is_switched_on_from_outside(aio, flags, env):
-    out = child.check(aio, """
+    out = child.check(
+        aio,
+        """
         loop = aio.new_event_loop()
         print(loop.get_debug())
         loop.close()
-    """, flags=flags, env=env)
+    """,
+        flags=flags,
+        env=env,
+    )
     assert out == "True\n"
 
 
@@ -38,7 +44,7 @@ def test_slow_callback_and_slow_task_step_are_named(aio, loop, caplog):
         time.sleep(0.02)
 
     async def slow_step():
-        time.sleep(0.02)
+        slow_callback()
 
     with caplog.at_level(logging.WARNING, "asyncio"):
         loop.call_soon(slow_callback)
@@ -60,7 +66,11 @@ def test_call_soon_from_the_wrong_thread_is_refused(aio, loop):
     caught = []
 
     def other():
-        for call in (lambda: loop.call_soon(print), lambda: loop.call_later(1, print), lambda: loop.call_at(1, print)):
+        for call in (
+            lambda: loop.call_soon(print),
+            lambda: loop.call_later(1, print),
+            lambda: loop.call_at(1, print),
+        ):
             try:
                 call()
             except RuntimeError as error:
@@ -72,7 +82,10 @@ def test_call_soon_from_the_wrong_thread_is_refused(aio, loop):
         thread.join()
 
     loop.run_until_complete(main())
-    assert caught == ["Non-thread-safe operation invoked on an event loop other than the current one"] * 3
+    assert (
+        caught
+        == ["Non-thread-safe operation invoked on an event loop other than the current one"] * 3
+    )
 
 
 def test_coroutine_function_as_callback_is_refused(aio, loop):
@@ -127,7 +140,9 @@ def test_coroutine_origins_are_tracked_while_a_debug_loop_runs(aio, loop):
 
 
 def test_unclosed_and_pending_task_is_reported_with_its_origin(aio):
-    done = child.run(aio, """
+    done = child.run(
+        aio,
+        """
         import gc
         async def forever():
             await loop.create_future()
@@ -139,7 +154,8 @@ def test_unclosed_and_pending_task_is_reported_with_its_origin(aio):
         loop.close()
         del loop
         gc.collect()
-    """)
+    """,
+    )
     assert done.returncode == 0
     assert "Task was destroyed but it is pending!" in done.stderr
     assert "source_traceback: Object created at" in done.stderr

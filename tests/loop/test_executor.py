@@ -34,7 +34,9 @@ def test_job_runs_on_another_thread_and_the_result_on_the_loops(aio, loop):
 
 def test_many_jobs_all_come_back(aio, loop):
     async def main():
-        return await aio.gather(*(loop.run_in_executor(None, int.__add__, i, 1) for i in range(2000)))
+        return await aio.gather(
+            *(loop.run_in_executor(None, int.__add__, i, 1) for i in range(2000))
+        )
 
     assert loop.run_until_complete(main()) == list(range(1, 2001))
 
@@ -74,7 +76,9 @@ def test_any_executor_may_be_given(aio, loop):
 
 def test_thread_pool_and_process_like_executors_work(aio, loop):
     with concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="mine") as pool:
-        name = loop.run_until_complete(loop.run_in_executor(pool, lambda: threading.current_thread().name))
+        name = loop.run_until_complete(
+            loop.run_in_executor(pool, lambda: threading.current_thread().name)
+        )
     assert name.startswith("mine")
 
 
@@ -147,7 +151,7 @@ def test_after_shutdown_the_default_executor_is_refused(aio, loop):
     async def main():
         await loop.run_in_executor(None, int)
         await loop.shutdown_default_executor()
-        with pytest.raises(RuntimeError, match="^Executor shutdown has been called$"):
+        with pytest.raises(RuntimeError, match=r"^Executor shutdown has been called$"):
             loop.run_in_executor(None, print)
 
     loop.run_until_complete(main())
@@ -173,7 +177,10 @@ def test_shutdown_with_a_timeout_warns_and_returns(aio, loop):
     async def main():
         future = loop.run_in_executor(None, release.wait, 5)
         start = loop.time()
-        with pytest.warns(RuntimeWarning, match="The executor did not finishing joining its threads within 0.05 seconds"):
+        with pytest.warns(
+            RuntimeWarning,
+            match="The executor did not finishing joining its threads within 0.05 seconds",
+        ):
             await loop.shutdown_default_executor(0.05)
         assert loop.time() - start < 1
         release.set()
@@ -227,7 +234,9 @@ def test_getaddrinfo_and_getnameinfo(aio, loop):
         infos = await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
         assert infos == socket.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
         assert await loop.getaddrinfo("localhost", "http", proto=socket.IPPROTO_TCP)
-        assert await loop.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST | socket.NI_NUMERICSERV) == ("127.0.0.1", "80")
+        assert await loop.getnameinfo(
+            ("127.0.0.1", 80), socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+        ) == ("127.0.0.1", "80")
         with pytest.raises(socket.gaierror):
             await loop.getaddrinfo("256.256.256.256.invalid", 80, flags=socket.AI_NUMERICHOST)
 

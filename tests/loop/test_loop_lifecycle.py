@@ -33,7 +33,7 @@ def test_run_until_complete_takes_a_future_or_any_awaitable(aio, loop):
 def test_run_until_complete_stopped_early_says_so(aio, loop):
     future = loop.create_future()
     loop.call_soon(loop.stop)
-    with pytest.raises(RuntimeError, match="^Event loop stopped before Future completed.$"):
+    with pytest.raises(RuntimeError, match=r"^Event loop stopped before Future completed.$"):
         loop.run_until_complete(future)
 
 
@@ -42,9 +42,9 @@ def test_running_loop_cannot_be_run_again_nor_closed(aio, loop):
     async def main():
         assert loop.is_running()
         for call in (loop.run_forever, lambda: loop.run_until_complete(loop.create_future())):
-            with pytest.raises(RuntimeError, match="^This event loop is already running$"):
+            with pytest.raises(RuntimeError, match=r"^This event loop is already running$"):
                 call()
-        with pytest.raises(RuntimeError, match="^Cannot close a running event loop$"):
+        with pytest.raises(RuntimeError, match=r"^Cannot close a running event loop$"):
             loop.close()
 
     loop.run_until_complete(main())
@@ -54,7 +54,9 @@ def test_another_loop_cannot_run_inside_a_running_one(aio, loop):
     other = aio.new_event_loop()
 
     async def main():
-        with pytest.raises(RuntimeError, match="^Cannot run the event loop while another loop is running$"):
+        with pytest.raises(
+            RuntimeError, match=r"^Cannot run the event loop while another loop is running$"
+        ):
             other.run_forever()
 
     loop.run_until_complete(main())
@@ -73,7 +75,7 @@ def test_asyncio_sees_the_running_loop(aio, loop):
     loop.run_forever()
     assert seen == [loop, loop]
     assert stdlib._get_running_loop() is None
-    with pytest.raises(RuntimeError, match="^no running event loop$"):
+    with pytest.raises(RuntimeError, match=r"^no running event loop$"):
         aio.get_running_loop()
 
 
@@ -92,7 +94,7 @@ def test_close_twice_is_harmless_and_everything_after_is_refused(aio):
         lambda: loop.run_in_executor(None, print),
         lambda: loop.run_until_complete(coroutine),
     ):
-        with pytest.raises(RuntimeError, match="^Event loop is closed$"):
+        with pytest.raises(RuntimeError, match=r"^Event loop is closed$"):
             call()
     coroutine.close()
 

@@ -136,7 +136,9 @@ def test_reader_removed_by_another_reader_of_the_same_turn_is_not_called(loop):
     for i, (left, right) in enumerate(pairs):
         left.setblocking(False)
         right.send(b"x")
-        loop.add_reader(left, lambda i=i: (log.append(i), [loop.remove_reader(a) for a, _ in pairs]))
+        loop.add_reader(
+            left, lambda i=i: (log.append(i), [loop.remove_reader(a) for a, _ in pairs])
+        )
     turns(loop)
     assert len(log) == 1
     for left, right in pairs:

@@ -8,7 +8,6 @@ import threading
 import time
 
 import pytest
-
 from harness import child
 
 SIGNAL = signal.SIGUSR1
@@ -176,7 +175,9 @@ def test_handlers_run_in_the_context_of_their_registration(loop):
 
 def test_python_level_handler_of_the_program_still_runs_while_the_loop_sleeps(loop):
     log = []
-    previous = signal.signal(SIGNAL, lambda *_: (log.append(1), loop.call_soon_threadsafe(loop.stop)))
+    previous = signal.signal(
+        SIGNAL, lambda *_: (log.append(1), loop.call_soon_threadsafe(loop.stop))
+    )
     try:
         timer = threading.Timer(0.03, os.kill, (os.getpid(), SIGNAL))
         timer.start()
@@ -191,7 +192,13 @@ def test_python_level_handler_of_the_program_still_runs_while_the_loop_sleeps(lo
 
 @pytest.mark.parametrize(
     ("number", "error"),
-    [("SIGUSR1", TypeError), (None, TypeError), (0, ValueError), (100_000, ValueError), (-1, ValueError)],
+    [
+        ("SIGUSR1", TypeError),
+        (None, TypeError),
+        (0, ValueError),
+        (100_000, ValueError),
+        (-1, ValueError),
+    ],
 )
 def test_wrong_signal_numbers_are_refused(loop, number, error):
     with pytest.raises(error):
@@ -249,21 +256,33 @@ CTRL_C = """
 
 
 def test_ctrl_c_cancels_the_main_task_and_raises_keyboard_interrupt(aio):
-    assert child.check(aio, CTRL_C).split("\n")[:3] == ["cancelled", "cleaned", "KeyboardInterrupt True"]
+    assert child.check(aio, CTRL_C).split("\n")[:3] == [
+        "cancelled",
+        "cleaned",
+        "KeyboardInterrupt True",
+    ]
 
 
 def test_ctrl_c_from_outside_ends_a_program_with_the_signals_status(aio):
     import subprocess
     import sys
 
-    script = child.source(aio, """
+    script = child.source(
+        aio,
+        """
         async def main():
             print("started", flush=True)
             await aio.sleep(10)
         aio.run(main())
-    """)
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True, env=child.environment())
+    """,
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=child.environment(),
+    )
     assert process.stdout.readline() == "started\n"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=10)
@@ -272,7 +291,9 @@ def test_ctrl_c_from_outside_ends_a_program_with_the_signals_status(aio):
 
 
 def test_second_ctrl_c_interrupts_at_once(aio):
-    out = child.check(aio, """
+    out = child.check(
+        aio,
+        """
         import os, signal, time
         async def main():
             os.kill(os.getpid(), signal.SIGINT)
@@ -288,7 +309,8 @@ def test_second_ctrl_c_interrupts_at_once(aio):
             aio.run(main())
         except KeyboardInterrupt:
             print("KeyboardInterrupt")
-    """)
+    """,
+    )
     assert out.split() == ["cancelled", "KeyboardInterrupt"]
 
 
@@ -296,7 +318,9 @@ def test_second_ctrl_c_while_the_cleanup_awaits_ends_the_program(aio):
     import subprocess
     import sys
 
-    script = child.source(aio, """
+    script = child.source(
+        aio,
+        """
         async def main():
             print("started", flush=True)
             try:
@@ -305,9 +329,15 @@ def test_second_ctrl_c_while_the_cleanup_awaits_ends_the_program(aio):
                 print("cancelled", flush=True)
                 await aio.sleep(10)
         aio.run(main())
-    """)
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True, env=child.environment())
+    """,
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=child.environment(),
+    )
     assert process.stdout.readline() == "started\n"
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "cancelled\n"
@@ -318,7 +348,9 @@ def test_second_ctrl_c_while_the_cleanup_awaits_ends_the_program(aio):
 
 
 def test_ctrl_c_interrupts_a_busy_loop_of_callbacks(aio):
-    out = child.check(aio, """
+    out = child.check(
+        aio,
+        """
         import os, signal, threading
         async def main():
             loop = aio.get_running_loop()
@@ -331,12 +363,15 @@ def test_ctrl_c_interrupts_a_busy_loop_of_callbacks(aio):
             aio.run(main())
         except KeyboardInterrupt:
             print("KeyboardInterrupt")
-    """)
+    """,
+    )
     assert out == "KeyboardInterrupt\n"
 
 
 def test_ctrl_c_without_runner_leaves_run_forever(aio):
-    out = child.check(aio, """
+    out = child.check(
+        aio,
+        """
         import os, signal, threading
         loop = aio.new_event_loop()
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -346,5 +381,6 @@ def test_ctrl_c_without_runner_leaves_run_forever(aio):
             print("KeyboardInterrupt", loop.is_running())
         print(loop.run_until_complete(aio.sleep(0, "usable")))
         loop.close()
-    """)
+    """,
+    )
     assert out == "KeyboardInterrupt False\nusable\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 
 import pytest
-
 from harness.implementation import Reports, spin
 
 
@@ -167,10 +166,12 @@ def test_task_factory_of_both_signatures_is_used(aio, loop, old_style):
     made = []
 
     if old_style:
+
         def factory(loop, coroutine, context=None):
             made.append("old")
             return aio.Task(coroutine, loop=loop, context=context)
     else:
+
         def factory(loop, coroutine, **kwargs):
             made.append(sorted(k for k, v in kwargs.items() if v is not None))
             return aio.Task(coroutine, loop=loop, **kwargs)
@@ -408,7 +409,7 @@ def test_task_that_awaits_itself_fails(aio):
             await task
 
         task = aio.create_task(narcissus())
-        with pytest.raises(RuntimeError, match="^Task cannot await on itself: <Task "):
+        with pytest.raises(RuntimeError, match=r"^Task cannot await on itself: <Task "):
             await task
 
     aio.run(main())
@@ -416,7 +417,9 @@ def test_task_that_awaits_itself_fails(aio):
 
 def test_stop_iteration_cannot_be_a_futures_exception(aio, loop):
     future = loop.create_future()
-    with pytest.raises((TypeError, RuntimeError), match="StopIteration interacts badly with generators"):
+    with pytest.raises(
+        (TypeError, RuntimeError), match="StopIteration interacts badly with generators"
+    ):
         future.set_exception(StopIteration())
         future.result()
 

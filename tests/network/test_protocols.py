@@ -99,11 +99,19 @@ def test_connection_is_an_asyncio_transport_with_its_facts(aio):
         assert isinstance(transport, stdlib.Transport)
         sock = transport.get_extra_info("socket")
         assert transport.get_extra_info("peername") == server.sockets[0].getsockname()
-        assert transport.get_extra_info("sockname") == there.transport.get_extra_info("peername") == sock.getsockname()
+        assert (
+            transport.get_extra_info("sockname")
+            == there.transport.get_extra_info("peername")
+            == sock.getsockname()
+        )
         assert transport.get_extra_info("nothing", "default") == "default"
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
         assert sock.family == socket.AF_INET and sock.fileno() > 0 and sock.gettimeout() == 0
-        assert transport.get_protocol() is here and not transport.is_closing() and transport.is_reading()
+        assert (
+            transport.get_protocol() is here
+            and not transport.is_closing()
+            and transport.is_reading()
+        )
         assert transport.can_write_eof()
         transport.my_attribute = 1
         assert transport.my_attribute == 1
@@ -147,7 +155,14 @@ def test_half_close_lets_the_other_side_answer(aio):
 
 
 def test_writes_of_all_sizes_and_kinds_arrive_in_order(aio):
-    pieces = [b"a", bytearray(b"b" * 70_000), memoryview(b"c" * 3), b"", b"d" * 300_000, *(b"e" for _ in range(2000))]
+    pieces = [
+        b"a",
+        bytearray(b"b" * 70_000),
+        memoryview(b"c" * 3),
+        b"",
+        b"d" * 300_000,
+        *(b"e" for _ in range(2000)),
+    ]
     whole = b"".join(bytes(p) for p in pieces)
 
     class Sink(stdlib.Protocol):
@@ -165,7 +180,9 @@ def test_writes_of_all_sizes_and_kinds_arrive_in_order(aio):
         loop = aio.get_running_loop()
         sink = Sink()
         server = await loop.create_server(lambda: sink, "127.0.0.1", 0)
-        transport, _ = await loop.create_connection(stdlib.Protocol, *server.sockets[0].getsockname())
+        transport, _ = await loop.create_connection(
+            stdlib.Protocol, *server.sockets[0].getsockname()
+        )
         for piece in pieces:
             transport.write(piece)
         transport.writelines([b"x", bytearray(b"y"), memoryview(b"z")])
@@ -392,7 +409,9 @@ def test_buffered_protocol_receives_into_its_own_buffer(aio):
         loop = aio.get_running_loop()
         there = Buffered()
         server = await loop.create_server(lambda: there, "127.0.0.1", 0)
-        transport, _ = await loop.create_connection(stdlib.Protocol, *server.sockets[0].getsockname())
+        transport, _ = await loop.create_connection(
+            stdlib.Protocol, *server.sockets[0].getsockname()
+        )
         transport.write(b"0123456789" * 100)
         transport.close()
         assert await there.lost is None
@@ -538,7 +557,10 @@ def test_a_thousand_connections_are_made_served_and_closed(aio):
         address = server.sockets[0].getsockname()
         for batch in range(0, 1000, 100):
             pairs = await aio.gather(
-                *(loop.create_connection(lambda n=n: Client(n), *address) for n in range(batch, batch + 100))
+                *(
+                    loop.create_connection(lambda n=n: Client(n), *address)
+                    for n in range(batch, batch + 100)
+                )
             )
             for number, (_, client) in enumerate(pairs, batch):
                 assert await client.lost == (None, b"%06d" % number)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio as stdlib
+import contextlib
 import os
 import socket
 
 import pytest
-
 from harness.implementation import Reports
 
 
@@ -108,7 +108,7 @@ def test_close_refuses_new_connections_and_keeps_the_old_ones(aio):
 @pytest.mark.since(3, 12)
 def test_wait_closed_waits_for_the_last_connection(aio):
     async def main():
-        server, held, reader, writer = await server_and_client(aio)
+        server, held, _, writer = await server_and_client(aio)
         server.close()
         waiting = aio.create_task(server.wait_closed())
         await aio.sleep(0.01)
@@ -144,10 +144,8 @@ def test_abort_clients_drops_each_connection_at_once(aio):
         server.abort_clients()
         await server.wait_closed()
         assert await held.lost is None
-        try:
+        with contextlib.suppress(ConnectionError):
             assert len(await reader.read()) < 20_000_000
-        except ConnectionError:
-            pass
         writer.close()
 
     aio.run(main())
@@ -206,15 +204,23 @@ def test_wrong_arguments_are_refused(aio):
         loop = aio.get_running_loop()
         with pytest.raises(ValueError, match="Neither host/port nor sock were specified"):
             await loop.create_server(stdlib.Protocol)
-        with socket.socket() as s:
-            with pytest.raises(ValueError, match="host/port and sock can not be specified at the same time"):
-                await loop.create_server(stdlib.Protocol, "127.0.0.1", 0, sock=s)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            with pytest.raises(ValueError, match="A Stream Socket was expected, got "):
-                await loop.create_server(stdlib.Protocol, sock=s)
+        with (
+            socket.socket() as s,
+            pytest.raises(
+                ValueError, match="host/port and sock can not be specified at the same time"
+            ),
+        ):
+            await loop.create_server(stdlib.Protocol, "127.0.0.1", 0, sock=s)
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s,
+            pytest.raises(ValueError, match="A Stream Socket was expected, got "),
+        ):
+            await loop.create_server(stdlib.Protocol, sock=s)
         with pytest.raises(TypeError, match="ssl argument must be an SSLContext or None"):
             await loop.create_server(stdlib.Protocol, "127.0.0.1", 0, ssl=True)
-        with pytest.raises(ValueError, match="host and port was not specified and no sock specified"):
+        with pytest.raises(
+            ValueError, match="host and port was not specified and no sock specified"
+        ):
             await loop.create_connection(stdlib.Protocol)
         with pytest.raises(ValueError, match="server_hostname is only meaningful with ssl"):
             await loop.create_connection(stdlib.Protocol, "127.0.0.1", 1, server_hostname="x")

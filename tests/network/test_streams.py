@@ -7,7 +7,6 @@ import contextvars
 import socket
 
 import pytest
-
 from harness.implementation import Reports
 
 
@@ -71,7 +70,7 @@ def test_readuntil_finds_separators_across_every_chunk_boundary(aio):
         return [*got, caught.value.partial]
 
     for size in range(1, len(data) + 1):
-        chunks = [data[i:i + size] for i in range(0, len(data), size)]
+        chunks = [data[i : i + size] for i in range(0, len(data), size)]
         assert reading(aio, parts, *chunks) == [b"aa\r\r\n", b"bb\r\n\r\n", b"cc"], size
 
 
@@ -132,7 +131,10 @@ def test_two_readers_at_once_are_refused(aio):
         reader = aio.StreamReader()
         task = aio.create_task(reader.read(1))
         await aio.sleep(0)
-        with pytest.raises(RuntimeError, match=r"read\(\) called while another coroutine is already waiting for incoming data"):
+        with pytest.raises(
+            RuntimeError,
+            match=r"read\(\) called while another coroutine is already waiting for incoming data",
+        ):
             await reader.read(1)
         reader.feed_data(b"x")
         assert await task == b"x"
@@ -209,7 +211,7 @@ def test_large_transfer_both_ways_at_once(aio):
 
         async def send():
             for i in range(0, len(payload), 100_000):
-                writer.write(payload[i:i + 100_000])
+                writer.write(payload[i : i + 100_000])
                 await writer.drain()
             writer.write_eof()
 
@@ -297,7 +299,7 @@ def test_half_close_with_streams(aio):
 def test_drain_after_the_connection_is_lost_raises(aio):
     async def main():
         server = await aio.start_server(lambda r, w: w.transport.abort(), "127.0.0.1", 0)
-        reader, writer = await aio.open_connection(*server.sockets[0].getsockname())
+        _, writer = await aio.open_connection(*server.sockets[0].getsockname())
         with pytest.raises(ConnectionError):
             for _ in range(1000):
                 writer.write(b"x" * 1000)

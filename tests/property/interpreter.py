@@ -27,7 +27,10 @@ def described(error: BaseException):
     """The part of an exception that does not name addresses or modules."""
     if isinstance(error, BaseExceptionGroup):
         return (type(error).__name__, [described(e) for e in error.exceptions])
-    return (type(error).__name__, *(a for a in error.args if isinstance(a, (int, str)) and "0x" not in str(a)))
+    return (
+        type(error).__name__,
+        *(a for a in error.args if isinstance(a, (int, str)) and "0x" not in str(a)),
+    )
 
 
 class OrderedSet(dict):
@@ -68,14 +71,18 @@ class Interpreter:
 
     def report(self, _loop, context) -> None:
         error = context.get("exception")
-        self.reports.append((context["message"].split(" at 0x")[0].split(" Interpreter")[0][:40],
-                             error and described(error)))
+        self.reports.append(
+            (
+                context["message"].split(" at 0x")[0].split(" Interpreter")[0][:40],
+                error and described(error),
+            )
+        )
 
     def task(self, number: int):
         return self.tasks[number % len(self.tasks)][1] if self.tasks else None
 
     def younger(self, label: int, number: int):
-        """A task that a body of this label may wait for: were any allowed, tasks would wait for each other in circles."""
+        """A task that a body of this label may wait for, so that they never wait in circles."""
         allowed = [task for other, task in self.tasks if other > label]
         return allowed[number % len(allowed)] if allowed else None
 
@@ -127,21 +134,36 @@ class Interpreter:
         """Awaits what may fail in ordinary ways, so that programs are not all over at the first failure."""
         try:
             return await awaitable
-        except (ArithmeticError, LookupError, ValueError, RuntimeError, self.aio.TimeoutError) as error:
+        except (
+            ArithmeticError,
+            LookupError,
+            ValueError,
+            RuntimeError,
+            self.aio.TimeoutError,
+        ) as error:
             return described(error)
 
-    # Time and tasks ------------------------------------------------------------------------------------------------
-    async def do_sleep(self, _label, ticks): return await self.aio.sleep(ticks * TICK_S)
-    async def do_log(self, _label, number): return number
+    # Time and tasks -----------------------------------------------------------------------------
+    async def do_sleep(self, _label, ticks):
+        return await self.aio.sleep(ticks * TICK_S)
+
+    async def do_log(self, _label, number):
+        return number
 
     async def do_spawn(self, label, block, named):
-        self.spawn_block(block, create=functools.partial(self.aio.create_task, name=f"named {label}") if named else None)
+        self.spawn_block(
+            block,
+            create=functools.partial(self.aio.create_task, name=f"named {label}")
+            if named
+            else None,
+        )
 
     async def do_cancel(self, _label, number, message):
         task = self.task(number)
         return task and (task.cancel(message), task.cancelling())
 
-    async def do_uncancel(self, _label): return self.aio.current_task().uncancel()
+    async def do_uncancel(self, _label):
+        return self.aio.current_task().uncancel()
 
     async def do_join_task(self, label, number):
         task = self.younger(label, number)
@@ -151,7 +173,8 @@ class Interpreter:
         task = self.younger(label, number)
         return task and await self.guarded(self.aio.shield(task))
 
-    async def do_shield_block(self, _label, block): return await self.guarded(self.aio.shield(self.spawn_block(block)))
+    async def do_shield_block(self, _label, block):
+        return await self.guarded(self.aio.shield(self.spawn_block(block)))
 
     async def do_catch(self, label, block, kind):
         kinds = {"cancelled": self.aio.CancelledError, "error": Exception, "all": BaseException}
@@ -172,7 +195,7 @@ class Interpreter:
             raise self.aio.CancelledError(label)
         raise _ERRORS[kind](label)
 
-    # Deadlines -----------------------------------------------------------------------------------------------------
+    # Deadlines ----------------------------------------------------------------------------------
     async def do_timeout(self, label, ticks, block):
         try:
             async with self.aio.timeout(None if ticks is None else ticks * TICK_S) as scope:
@@ -198,7 +221,7 @@ class Interpreter:
         task = self.younger(label, number)
         return task and await self.guarded(self.aio.wait_for(task, timeout))
 
-    # Several at once -----------------------------------------------------------------------------------------------
+    # Several at once ----------------------------------------------------------------------------
     async def collected(self, gathering):
         results = await self.guarded(gathering)
         return [described(r) if isinstance(r, BaseException) else r for r in results]
@@ -210,12 +233,16 @@ class Interpreter:
     async def do_gather_tasks(self, label, numbers, return_exceptions):
         tasks = [task for number in numbers if (task := self.younger(label, number))]
         if tasks:
-            return await self.collected(self.aio.gather(*tasks, return_exceptions=return_exceptions))
+            return await self.collected(
+                self.aio.gather(*tasks, return_exceptions=return_exceptions)
+            )
 
     async def do_wait(self, _label, blocks, return_when, ticks):
         tasks = [self.spawn_block(block) for block in blocks]
         timeout = None if ticks is None else ticks * TICK_S
-        done, pending = await self.aio.wait(tasks, return_when=getattr(self.aio, return_when), timeout=timeout)
+        done, pending = await self.aio.wait(
+            tasks, return_when=getattr(self.aio, return_when), timeout=timeout
+        )
         return sorted(map(tasks.index, done)), sorted(map(tasks.index, pending))
 
     async def do_as_completed(self, label, blocks, ticks):
@@ -223,7 +250,9 @@ class Interpreter:
         if self.loop.get_task_factory():
             # Of those which eager tasks have done already, the order of a set decides.
             blocks = blocks[:1]
-        for next_one in self.aio.as_completed([self.spawn_block(block) for block in blocks], timeout=timeout):
+        for next_one in self.aio.as_completed(
+            [self.spawn_block(block) for block in blocks], timeout=timeout
+        ):
             self.note(label, "completed", await self.guarded(next_one))
 
     async def do_group(self, label, blocks, block):
@@ -238,7 +267,7 @@ class Interpreter:
         except* (ValueError, LookupError) as errors:
             self.note(label, "group failed", described(errors))
 
-    # Locks and the like --------------------------------------------------------------------------------------------
+    # Locks and the like -------------------------------------------------------------------------
     async def do_lock(self, label, i, block):
         async with self.locks[i]:
             self.note(label, "holds lock", i)
@@ -249,9 +278,11 @@ class Interpreter:
             self.note(label, "holds semaphore", i, self.semaphores[i].locked())
             await self.run(label, block)
 
-    async def do_release_semaphore(self, _label, i): return await self.guarded(self.called(self.semaphores[i].release))
+    async def do_release_semaphore(self, _label, i):
+        return await self.guarded(self.called(self.semaphores[i].release))
 
-    async def called(self, function, *args): return function(*args)
+    async def called(self, function, *args):
+        return function(*args)
 
     async def do_condition_wait(self, _label, i):
         async with self.conditions[i]:
@@ -259,15 +290,22 @@ class Interpreter:
 
     async def do_condition_wait_for(self, _label, i, least):
         async with self.conditions[i]:
-            return await self.conditions[i].wait_for(lambda: sum(e.is_set() for e in self.events) >= least)
+            return await self.conditions[i].wait_for(
+                lambda: sum(e.is_set() for e in self.events) >= least
+            )
 
     async def do_condition_notify(self, _label, i, n):
         async with self.conditions[i]:
             self.conditions[i].notify_all() if n is None else self.conditions[i].notify(n)
 
-    async def do_wait_event(self, _label, i): return await self.events[i].wait()
-    async def do_set_event(self, _label, i): self.events[i % 3].set()
-    async def do_clear_event(self, _label, i): self.events[i].clear()
+    async def do_wait_event(self, _label, i):
+        return await self.events[i].wait()
+
+    async def do_set_event(self, _label, i):
+        self.events[i % 3].set()
+
+    async def do_clear_event(self, _label, i):
+        self.events[i].clear()
 
     async def do_barrier(self, label, i, block):
         try:
@@ -277,10 +315,13 @@ class Interpreter:
         except self.aio.BrokenBarrierError as error:
             return described(error)
 
-    async def do_barrier_reset(self, _label, i): await self.barriers[i].reset()
-    async def do_barrier_abort(self, _label, i): await self.barriers[i].abort()
+    async def do_barrier_reset(self, _label, i):
+        await self.barriers[i].reset()
 
-    # Queues --------------------------------------------------------------------------------------------------------
+    async def do_barrier_abort(self, _label, i):
+        await self.barriers[i].abort()
+
+    # Queues -------------------------------------------------------------------------------------
     async def queued(self, call, *args):
         try:
             result = call(*args)
@@ -288,16 +329,30 @@ class Interpreter:
         except Exception as error:
             return described(error)
 
-    async def do_put(self, _label, i, item): return await self.queued(self.queues[i].put, item)
-    async def do_get(self, _label, i): return await self.queued(self.queues[i].get)
-    async def do_put_nowait(self, _label, i, item): return await self.queued(self.queues[i].put_nowait, item)
-    async def do_get_nowait(self, _label, i): return await self.queued(self.queues[i].get_nowait)
-    async def do_task_done(self, _label, i): return await self.queued(self.queues[i].task_done)
-    async def do_join_queue(self, _label, i): return await self.queued(self.queues[i].join)
-    async def do_shutdown_queue(self, _label, i, now): return await self.queued(self.queues[i].shutdown, now)
+    async def do_put(self, _label, i, item):
+        return await self.queued(self.queues[i].put, item)
 
-    # Futures and callbacks -----------------------------------------------------------------------------------------
-    async def do_await_future(self, _label, i): return await self.guarded(self.futures[i])
+    async def do_get(self, _label, i):
+        return await self.queued(self.queues[i].get)
+
+    async def do_put_nowait(self, _label, i, item):
+        return await self.queued(self.queues[i].put_nowait, item)
+
+    async def do_get_nowait(self, _label, i):
+        return await self.queued(self.queues[i].get_nowait)
+
+    async def do_task_done(self, _label, i):
+        return await self.queued(self.queues[i].task_done)
+
+    async def do_join_queue(self, _label, i):
+        return await self.queued(self.queues[i].join)
+
+    async def do_shutdown_queue(self, _label, i, now):
+        return await self.queued(self.queues[i].shutdown, now)
+
+    # Futures and callbacks ----------------------------------------------------------------------
+    async def do_await_future(self, _label, i):
+        return await self.guarded(self.futures[i])
 
     async def do_set_future(self, label, i):
         if not self.futures[i % 3].done():
@@ -307,8 +362,11 @@ class Interpreter:
         if not self.futures[i].done():
             self.futures[i].set_exception(ValueError(label))
 
-    async def do_cancel_future(self, label, i): return self.futures[i].cancel(f"by {label}")
-    async def do_new_future(self, _label, i): self.futures[i] = self.loop.create_future()
+    async def do_cancel_future(self, label, i):
+        return self.futures[i].cancel(f"by {label}")
+
+    async def do_new_future(self, _label, i):
+        self.futures[i] = self.loop.create_future()
 
     async def do_call_soon(self, label, callback):
         self.handles.append(self.loop.call_soon(self.call_back, label, *callback))
@@ -366,16 +424,22 @@ class Interpreter:
         finally:
             await iterator.aclose()
 
-    async def do_set_variable(self, _label, number): _variable.set(number)
+    async def do_set_variable(self, _label, number):
+        _variable.set(number)
 
     async def do_state(self, _label):
         return (
-            [t.done() for _, t in self.tasks], [e.is_set() for e in self.events], [lock.locked() for lock in self.locks],
-            [q.qsize() for q in self.queues], [b.n_waiting for b in self.barriers], _variable.get(),
-            self.aio.current_task().cancelling(), len(self.aio.all_tasks()),
+            [t.done() for _, t in self.tasks],
+            [e.is_set() for e in self.events],
+            [lock.locked() for lock in self.locks],
+            [q.qsize() for q in self.queues],
+            [b.n_waiting for b in self.barriers],
+            _variable.get(),
+            self.aio.current_task().cancelling(),
+            len(self.aio.all_tasks()),
         )
 
-    # The run -------------------------------------------------------------------------------------------------------
+    # The run ------------------------------------------------------------------------------------
     async def main(self, program):
         self.make_objects()
         self.loop.set_exception_handler(self.report)

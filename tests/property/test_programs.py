@@ -11,7 +11,6 @@ import difflib
 import os
 
 import pytest
-
 from harness.implementation import load
 from interpreter import execute
 from programs import generate, show, shrink
@@ -33,7 +32,9 @@ def difference(program, names, loop_of):
     got = execute(load(names), loop_of, program)
     if expected == got:
         return None
-    lines = difflib.unified_diff([*map(repr, expected)], [*map(repr, got)], "asyncio", f"{names} on {loop_of}", "", "", 6)
+    lines = difflib.unified_diff(
+        [*map(repr, expected)], [*map(repr, got)], "asyncio", f"{names} on {loop_of}", "", "", 6
+    )
     return "\n".join([*lines][:60])
 
 
@@ -41,7 +42,9 @@ def check_program(program, names="ioxide", loop_of="ioxide"):
     """Fails with the smallest program that shows a difference."""
     if difference(program, names, loop_of) is not None:
         small = shrink(program, lambda candidate: difference(candidate, names, loop_of) is not None)
-        pytest.fail(f"program:\n{show(small)}\n\n{difference(small, names, loop_of)}", pytrace=False)
+        pytest.fail(
+            f"program:\n{show(small)}\n\n{difference(small, names, loop_of)}", pytrace=False
+        )
 
 
 def test_random_programs_have_the_same_order_of_events_each_time():
