@@ -624,7 +624,7 @@ def told(name, implementation, kind):
         logger.removeHandler(records)
         loop.close()
         stdlib.set_event_loop(None)
-    assert calls, "the site was not reached"
+    assert calls, f"the site was not reached: {heard}"
     for context in reports:
         heard.append(
             ("reported", head(context["message"]), type(context.get("exception")), sorted(context))
@@ -642,6 +642,8 @@ pytestmark = [
 ]
 # asyncio passes over what is no Exception here.
 SILENT_WHEN_HARSH = {"close_of_an_async_generator_at_shutdown"}
+# asyncio tells the handler and leaves the task pending for ever; here the task fails.
+FAILS_WHERE_ASYNCIO_HANGS = {"add_done_callback_of_a_foreign_future"}
 
 
 @pytest.mark.parametrize("kind", [Failure, Harsh], ids=["Exception", "BaseException"])
@@ -652,7 +654,7 @@ def test_failure_is_told_once_and_the_loop_goes_on(aio, name, kind):
     heard, calls = told(name, aio.__name__, kind)
     if kind is not Harsh or name not in SILENT_WHEN_HARSH:
         assert len([h for h in heard if kind in h]) == calls, heard
-    if aio is not stdlib and sys.version_info >= SINCE[name]:
+    if aio is not stdlib and sys.version_info >= SINCE[name] and name not in FAILS_WHERE_ASYNCIO_HANGS:
         assert heard == told(name, "asyncio", kind)[0]
 
 

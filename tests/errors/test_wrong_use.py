@@ -15,6 +15,8 @@ import pytest
 
 CASES = {}
 SINCE = {}
+# More is allowed here than asyncio allows, and the message says so.
+OWN_WORDS = {"executor_of_another_kind"}
 
 
 def case(function=None, *, since=(3, 11)):
@@ -821,4 +823,8 @@ def test_ioxide_raises_what_asyncio_raises(name):
     raised = outcome(ioxide, name)
     assert raised is not None
     if sys.version_info >= SINCE[name]:
-        assert described(raised) == described(outcome(stdlib, name))
+        expected = outcome(stdlib, name)
+        if name in OWN_WORDS:
+            assert type(raised) is type(expected)
+        else:
+            assert described(raised) == described(expected)

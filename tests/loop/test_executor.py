@@ -139,6 +139,7 @@ def test_job_cancelled_before_its_start_never_runs(aio, loop):
             blocker = loop.run_in_executor(pool, release.wait, 5)
             queued = loop.run_in_executor(pool, ran.append, 1)
             queued.cancel()
+            await aio.sleep(0)
             release.set()
             await blocker
             await aio.sleep(0.005)

@@ -124,11 +124,20 @@ impl Sleep {
 }
 
 /// `sleep(delay, result=None)`.
+/// The delay as a number. asyncio's first use of it is `delay <= 0`: that is where a wrong type fails.
+fn seconds(delay: &Any) -> PyResult<f64> {
+    delay.to_f64().or_else(|raised| {
+        let reason = err::take(raised);
+        delay.at_most(&*crate::kit::value::int(0)?)?;
+        Err(err::restore(reason))
+    })
+}
+
 pub(crate) fn sleep(args: Args<'_>) -> PyResult<Obj> {
     const SIGNATURE: Signature<2> = Signature::new("sleep", ["delay", "result"], 1);
     let [delay, result] = args.bind(&SIGNATURE)?;
     let delay = match delay {
-        Some(delay) => delay.to_f64()?,
+        Some(delay) => seconds(delay)?,
         None => 0.0,
     };
     let body = Sleep {

@@ -144,6 +144,9 @@ impl EventLoop {
         let [delay, rest @ ..] = args.positional() else {
             return Err(missing("call_later", "delay"));
         };
+        if delay.is_none() {
+            return Err(raise!(err::type_error(), "delay must not be None"));
+        }
         let delay = to_when(Some(delay), "delay")?;
         self.schedule_at("call_later", self.clock.seconds() + delay, rest, args)
     }
@@ -228,6 +231,10 @@ impl EventLoop {
         let keywords = value::dict()?;
         let mut name = None;
         for (key, value) in args.keywords() {
+            // Before 3.14 asyncio's own callers pass None for what they were not given.
+            if cfg!(not(Py_3_14)) && value.is_none() {
+                continue;
+            }
             if !self.factory_takes_name.get() && key.to_str()? == "name" {
                 name = value.some();
             } else {

@@ -133,13 +133,16 @@ pub(crate) fn outcome(future: FutureView<'_>) -> PyResult<Outcome> {
             retrieve_exception(future).map(Outcome::Failed)
         }
         State::Cancelled => take_cancelled_error(future).map(Outcome::Failed),
-        State::Pending => Err(not_done("Result is not set.")),
+        State::Pending => Err(not_done(future, "Result is not set.")),
     }
 }
 
 #[cold]
-fn not_done(message: &str) -> Raised {
+fn not_done(future: FutureView<'_>, message: &str) -> Raised {
     match errors::invalid_state() {
+        Ok(class) if future.base.event_loop.is_empty() => {
+            err::raise(class, "Future object is not initialized.")
+        }
         Ok(class) => err::raise(class, message),
         Err(raised) => raised,
     }
@@ -169,7 +172,7 @@ pub(crate) fn result(future: FutureView<'_>) -> PyResult<Obj> {
 pub(crate) fn exception(future: FutureView<'_>) -> PyResult<Obj> {
     match future.base.state() {
         State::Cancelled => Err(err::raise_instance(&*take_cancelled_error(future)?)),
-        State::Pending => Err(not_done("Exception is not set.")),
+        State::Pending => Err(not_done(future, "Exception is not set.")),
         State::Finished => {
             future.base.set_log_tb(false);
             Ok(future.base.exception.get_or_none())

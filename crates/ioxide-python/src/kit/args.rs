@@ -105,6 +105,8 @@ pub(crate) struct Signature<const N: usize> {
     pub(crate) positional_only: usize,
     pub(crate) positional: usize,
     pub(crate) required: usize,
+    /// Errors are worded as those of functions written in C, not as those of functions written in Python.
+    pub(crate) as_in_c: bool,
 }
 
 impl<const N: usize> Signature<N> {
@@ -120,7 +122,14 @@ impl<const N: usize> Signature<N> {
             positional_only: 0,
             positional: N,
             required,
+            as_in_c: false,
         }
+    }
+
+    /// For what CPython has in C, where errors have other words.
+    pub(crate) const fn as_in_c(mut self) -> Self {
+        self.as_in_c = true;
+        self
     }
 
     /// Those after the first `positional` are keyword-only.
@@ -138,6 +147,25 @@ impl<const N: usize> Signature<N> {
     #[cold]
     fn too_many(&self, given: usize) -> Raised {
         let plural = if self.positional == 1 { "" } else { "s" };
+        if self.as_in_c {
+            return match self.positional {
+                0 => raise!(
+                    err::type_error(),
+                    "{}() takes no positional arguments",
+                    self.function
+                ),
+                most => raise!(
+                    err::type_error(),
+                    "{}() takes {} {most} positional argument{plural} ({given} given)",
+                    self.function,
+                    if self.required < most {
+                        "at most"
+                    } else {
+                        "exactly"
+                    }
+                ),
+            };
+        }
         raise!(
             err::type_error(),
             "{}() takes {} positional argument{plural} but {given} {} given",
@@ -158,6 +186,15 @@ impl<const N: usize> Signature<N> {
 
     #[cold]
     fn missing(&self, index: usize) -> Raised {
+        if self.as_in_c {
+            return raise!(
+                err::type_error(),
+                "{}() missing required argument '{}' (pos {})",
+                self.function,
+                self.names[index],
+                index + 1
+            );
+        }
         let kind = if index < self.positional {
             "positional"
         } else {

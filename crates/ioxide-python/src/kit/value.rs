@@ -242,6 +242,14 @@ impl Any {
         }
     }
 
+    pub(crate) fn at_most(&self, other: &Any) -> PyResult<bool> {
+        // SAFETY: both alive.
+        match unsafe { ffi::PyObject_RichCompareBool(self.raw(), other.raw(), ffi::Py_LE) } {
+            -1 => Err(Raised),
+            answer => Ok(answer != 0),
+        }
+    }
+
     pub(crate) fn repr(&self) -> PyResult<Obj> {
         // SAFETY: alive.
         unsafe { Obj::steal_or_raised(ffi::PyObject_Repr(self.raw())) }
