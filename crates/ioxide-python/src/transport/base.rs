@@ -216,7 +216,7 @@ impl Base {
             if let Err(second) = self.start() {
                 err::unraisable(second, self.object());
             }
-            return Err(err::restore(exception));
+            return self.callback_failed("connection_made", exception);
         }
         self.start()
     }
@@ -315,6 +315,15 @@ impl Base {
             ];
             crate::runtime::report::exception(event_loop, message, exception, &more)
         })
+    }
+
+    /// Tells of a failed callback after which the connection goes on, or is over anyway.
+    pub(super) fn callback_failed(&self, method: &str, exception: Obj) -> PyResult<()> {
+        if crate::task::step::leaves_loop(&exception) {
+            return Err(err::restore(exception));
+        }
+        let message = format!("Exception in callback protocol.{method}()");
+        self.report(&message, &exception)
     }
 
     /// Asks the kernel for the addresses that are not known yet.

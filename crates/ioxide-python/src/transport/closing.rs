@@ -95,7 +95,12 @@ pub(super) fn lost(this: &Base) -> PyResult<()> {
     }
     let exception = this.lost.get_or_none();
     let told = this.call(intern!("connection_lost"), &[&exception]);
-    let told = told.map(drop).map_err(err::take);
+    let told = match told.map(drop).map_err(err::take) {
+        Err(exception) => this
+            .callback_failed("connection_lost", exception)
+            .map_err(err::take),
+        Ok(()) => Ok(()),
+    };
     let released = release(this);
     match (told, released) {
         (Ok(()), released) => released,
