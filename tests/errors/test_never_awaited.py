@@ -44,9 +44,12 @@ def test_coroutine_functions_of_the_module_warn_too(aio, loop, name):
 
 
 @pytest.mark.parametrize("name", ["sleep", "wait_for", "to_thread"])
-def test_coroutine_functions_are_seen_as_such(aio, name):
+def test_coroutine_functions_are_seen_as_such(aio, name, request):
     import inspect
 
+    if name == "sleep" and aio.__name__ == "ioxide":
+        reason = "a built-in function cannot carry the mark that inspect looks for"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     assert inspect.iscoroutinefunction(getattr(aio, name))
 
 

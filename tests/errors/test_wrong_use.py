@@ -636,7 +636,7 @@ async def condition_waited_for_without_its_lock(aio):
     await aio.Condition().wait()
 
 
-@case
+@case(since=(3, 14))
 async def barrier_of_none(aio):
     aio.Barrier(0)
 

@@ -534,6 +534,9 @@ def test_a_thousand_connections_are_made_served_and_closed(aio):
         def data_received(self, data):
             self.transport.write(data)
 
+        def connection_lost(self, exc):
+            served.append(exc)
+
     class Client(stdlib.Protocol):
         def __init__(self, number):
             self.number, self.got = number, b""
@@ -551,6 +554,8 @@ def test_a_thousand_connections_are_made_served_and_closed(aio):
         def connection_lost(self, exc):
             self.lost.set_result((exc, self.got))
 
+    served = []
+
     async def main():
         loop = aio.get_running_loop()
         server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=512)
@@ -564,6 +569,9 @@ def test_a_thousand_connections_are_made_served_and_closed(aio):
             )
             for number, (_, client) in enumerate(pairs, batch):
                 assert await client.lost == (None, b"%06d" % number)
+        while len(served) < 1000:
+            await aio.sleep(0.001)
+        assert not any(served)
         server.close()
 
     aio.run(main())
