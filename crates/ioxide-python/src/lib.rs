@@ -86,17 +86,17 @@ fn functions() -> Vec<ffi::PyMethodDef> {
         function!(
             "sleep",
             awaitable::sleep::sleep,
-            "Completes after delay seconds, with result."
+            "sleep(delay, result=None)\n--\n\nCompletes after delay seconds, with result."
         ),
         function!(
             "current_task",
             registry::current_task,
-            "The running task of the loop, or None."
+            "current_task(loop=None)\n--\n\nThe running task of the loop, or None."
         ),
         function!(
             "all_tasks",
             registry::all_tasks,
-            "The set of the loop's tasks that are not done."
+            "all_tasks(loop=None)\n--\n\nThe set of the loop's tasks that are not done."
         ),
         function!(
             "_native_tasks",
@@ -106,27 +106,27 @@ fn functions() -> Vec<ffi::PyMethodDef> {
         function!(
             "_register_task",
             registry::register_any,
-            "Makes all_tasks() see the task."
+            "_register_task(task)\n--\n\nMakes all_tasks() see the task."
         ),
         function!(
             "_unregister_task",
             registry::unregister_any,
-            "Undoes _register_task."
+            "_unregister_task(task)\n--\n\nUndoes _register_task."
         ),
         function!(
             "_enter_task",
             |args: Args<'_>| registry::forward("_enter_task", args),
-            "Makes the task the running one."
+            "_enter_task(loop, task)\n--\n\nMakes the task the running one."
         ),
         function!(
             "_leave_task",
             |args: Args<'_>| registry::forward("_leave_task", args),
-            "Undoes _enter_task."
+            "_leave_task(loop, task)\n--\n\nUndoes _enter_task."
         ),
         function!(
             "_swap_current_task",
             |args: Args<'_>| registry::forward("_swap_current_task", args),
-            "Sets the running task, returns the one before."
+            "_swap_current_task(loop, task)\n--\n\nSets the running task, returns the one before."
         ),
         function!("_spawn", process::spawn::spawn, "Starts a program."),
         function!(
@@ -137,72 +137,72 @@ fn functions() -> Vec<ffi::PyMethodDef> {
         function!(
             "create_task",
             combine::ensure_future::create_task,
-            "A task of the running loop that runs the coroutine."
+            "create_task(coro, **kwargs)\n--\n\nA task of the running loop that runs the coroutine."
         ),
         function!(
             "ensure_future",
             combine::ensure_future::ensure_future,
-            "The future itself, or a task that awaits the object."
+            "ensure_future(coro_or_future, *, loop=None)\n--\n\nThe future itself, or a task that awaits the object."
         ),
         function!(
             "gather",
             combine::gather::gather,
-            "A future of the list of results, in the order of the arguments."
+            "gather(*coros_or_futures, return_exceptions=False)\n--\n\nA future of the list of results, in the order of the arguments."
         ),
         function!(
             "shield",
             combine::shield::shield,
-            "A future with the outcome of arg, whose cancellation does not reach arg."
+            "shield(arg)\n--\n\nA future with the outcome of arg, whose cancellation does not reach arg."
         ),
         function!(
             "wait",
             combine::wait::wait,
-            "Waits for the futures; the sets of those that are done and those that are not."
+            "wait(fs, *, timeout=None, return_when='ALL_COMPLETED')\n--\n\nWaits for the futures; the sets of those that are done and those that are not."
         ),
         function!(
             "wait_for",
             combine::wait_for::wait_for,
-            "The result of fut; TimeoutError after timeout seconds."
+            "wait_for(fut, timeout)\n--\n\nThe result of fut; TimeoutError after timeout seconds."
         ),
         function!(
             "as_completed",
             combine::as_completed::as_completed,
-            "An iterator over the awaitables in the order in which they are done."
+            "as_completed(fs, *, timeout=None)\n--\n\nAn iterator over the awaitables in the order in which they are done."
         ),
         function!(
             "wrap_future",
             combine::chain::wrap_future,
-            "A future of the loop with the outcome of a concurrent.futures.Future."
+            "wrap_future(future, *, loop=None)\n--\n\nA future of the loop with the outcome of a concurrent.futures.Future."
         ),
         function!(
             "run_coroutine_threadsafe",
             combine::chain::run_coroutine_threadsafe,
-            "Runs the coroutine on the loop of another thread; a concurrent.futures.Future."
+            "run_coroutine_threadsafe(coro, loop)\n--\n\nRuns the coroutine on the loop of another thread; a concurrent.futures.Future."
         ),
         function!(
             "create_eager_task_factory",
             combine::eager::create_eager_task_factory,
-            "A task factory whose tasks begin at once."
+            "create_eager_task_factory(custom_task_constructor)\n--\n\nA task factory whose tasks begin at once."
         ),
         function!(
             "future_add_to_awaited_by",
             combine::awaited_by::add,
-            "Notes that waiter awaits fut, for call graphs."
+            "future_add_to_awaited_by(fut, waiter, /)\n--\n\nNotes that waiter awaits fut, for call graphs."
         ),
         function!(
             "future_discard_from_awaited_by",
             combine::awaited_by::discard,
-            "Takes the note back."
+            "future_discard_from_awaited_by(fut, waiter, /)\n--\n\nTakes the note back."
         ),
         function!(
             "timeout",
             scope::timeout::timeout,
-            "A scope that is cancelled after delay seconds."
+            "timeout(delay)\n--\n\nA scope that is cancelled after delay seconds."
         ),
         function!(
             "timeout_at",
             scope::timeout::timeout_at,
-            "A scope that is cancelled when the loop's clock has reached when."
+            "timeout_at(when)\n--\n\nA scope that is cancelled when the loop's clock has reached when."
         ),
         function!(
             "_set_facade",

@@ -181,17 +181,18 @@ impl Group {
         Ok(())
     }
 
-    /// All children are done; `last` was the last of them.
+    /// All children are done; `last` was the last to end.
     fn finish(&self, outer: &Gathering, last: &Any) -> PyResult<()> {
-        if outer.cancel_requested.get() {
-            // A cancellation goes through whatever became of the children.
-            let exception = child::cancelled_error(last)?;
-            return settle::set_exception(outer.view(), &exception);
-        }
         let children = self.children.get_or_none();
-        let mut results = Vec::with_capacity(children.tuple_items().len());
-        for child in children.tuple_items() {
+        let children = children.tuple_items();
+        let mut results = Vec::with_capacity(children.len());
+        for child in children {
             results.push(self.outcome_of(child)?);
+        }
+        if outer.cancel_requested.get() {
+            // A cancellation goes through whatever became of the children, as the last argument has it.
+            let exception = child::cancelled_error(children.last().unwrap_or(&last))?;
+            return settle::set_exception(outer.view(), &exception);
         }
         let results = value::list(results.into_iter())?;
         settle::set_result(outer.view(), results)

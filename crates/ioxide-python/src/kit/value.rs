@@ -112,6 +112,18 @@ impl Any {
         check(unsafe { ffi::PyDict_SetItem(self.raw(), key.raw(), value.raw()) })
     }
 
+    /// Takes the key out of the dict, if it is there.
+    pub(crate) fn dict_discard(&self, key: &Any) -> PyResult<()> {
+        // SAFETY: both are alive; a non-dict is an error, not undefined.
+        match check(unsafe { ffi::PyDict_DelItem(self.raw(), key.raw()) }) {
+            Err(raised) if err::matches(err::key_error()) => {
+                err::discard(raised);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
     /// The value, if the dict has the key.
     pub(crate) fn dict_get(&self, key: &Any) -> PyResult<Option<Obj>> {
         // SAFETY: all are alive; the result is borrowed from the dict and owned at once.
@@ -240,6 +252,11 @@ impl Any {
             -1 => Err(Raised),
             answer => Ok(answer != 0),
         }
+    }
+
+    pub(crate) fn plus(&self, other: &Any) -> PyResult<Obj> {
+        // SAFETY: both alive; a new reference or null.
+        unsafe { Obj::steal_or_raised(ffi::PyNumber_Add(self.raw(), other.raw())) }
     }
 
     pub(crate) fn at_most(&self, other: &Any) -> PyResult<bool> {

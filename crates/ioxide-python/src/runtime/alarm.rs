@@ -6,7 +6,7 @@ use super::timers::Timer;
 use super::work::Work;
 use super::EventLoop;
 use crate::intern;
-use crate::kit::{value, Any, ObjCell, Own, PyResult, Visitor};
+use crate::kit::{err, value, Any, ObjCell, Own, PyResult, Visitor};
 use ioxide_core::timers::TimerKey;
 use std::cell::Cell;
 
@@ -122,5 +122,12 @@ impl Alarm {
 
 /// `loop.time() + delay`, with `delay` any number.
 pub(crate) fn deadline(event_loop: &Any, delay: &Any) -> PyResult<f64> {
-    Ok(Alarm::time_of(event_loop)? + delay.to_f64()?)
+    let now = Alarm::time_of(event_loop)?;
+    let delay = delay.to_f64().or_else(|raised| {
+        // asyncio adds it to the clock: that is where a wrong type fails.
+        let reason = err::take(raised);
+        value::float(now)?.plus(delay)?;
+        Err(err::restore(reason))
+    });
+    Ok(now + delay?)
 }

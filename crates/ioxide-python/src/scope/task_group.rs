@@ -27,7 +27,8 @@ pub(crate) struct TaskGroup {
     cancel_on_enter: Cell<bool>,
     event_loop: ObjCell,
     pub(super) parent: ObjCell,
-    /// The set of tasks that are not done; made with the first of them.
+    /// The tasks that are not done, as the keys of a dict: they are cancelled in the order in which they were
+    /// made, where asyncio's set leaves the order open. Made with the first of them.
     tasks: ObjCell,
     /// The list of exceptions; made with the first of them.
     pub(super) errors: ObjCell,
@@ -101,7 +102,7 @@ impl Construct for TaskGroup {
 unsafe impl Told for TaskGroup {
     fn done(&self, task: &Any) -> PyResult<()> {
         if let Some(tasks) = self.tasks.get() {
-            tasks.set_discard(task)?;
+            tasks.dict_discard(task)?;
         }
         let parent = self.parent.get();
         if let Some(parent) = &parent {
@@ -321,12 +322,12 @@ impl TaskGroup {
         let tasks = match self.tasks.get() {
             Some(tasks) => tasks,
             None => {
-                let made = value::set()?;
+                let made = value::dict()?;
                 self.tasks.set(made.clone());
                 made
             }
         };
-        tasks.set_add(task)?;
+        tasks.dict_set(task, &Obj::none())?;
         // A task that is done already is told of in the next turn like any other: its failure must not cancel
         // the block before the block has it.
         child::listen(task, &self.target())?;
@@ -363,7 +364,10 @@ impl TaskGroup {
     }
 
     fn tasks_set(&self) -> PyResult<Obj> {
-        self.tasks.get().map_or_else(value::set, Ok)
+        match self.tasks.get() {
+            Some(tasks) => value::set_of(&tasks),
+            None => value::set(),
+        }
     }
 }
 
