@@ -47,7 +47,7 @@ def test_coroutine_functions_of_the_module_warn_too(aio, loop, name):
 def test_coroutine_functions_are_seen_as_such(aio, name, request):
     import inspect
 
-    if name == "sleep" and aio.__name__ == "ioxide":
+    if name in ("sleep", "wait_for") and aio.__name__ == "ioxide":
         reason = "a built-in function cannot carry the mark that inspect looks for"
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     assert inspect.iscoroutinefunction(getattr(aio, name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio as stdlib
+import inspect
 import sys
 
 import pytest
@@ -314,11 +315,29 @@ def test_resurrected_task_is_still_usable(aio, loop):
 
 
 def test_generic_alias_and_signature(aio):
-    import inspect
-
     assert str(aio.Future[int]).endswith("Future[int]")
     assert str(aio.Task[int]).endswith("Task[int]")
     assert next(iter(inspect.signature(aio.create_task).parameters)) == "coro"
+
+
+FUNCTIONS = [name for name in stdlib.__all__ if inspect.isroutine(getattr(stdlib, name))]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_take_what_asyncios_take(aio, name):
+    ours, theirs = (inspect.signature(getattr(m, name)).parameters for m in (aio, stdlib))
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in ours.values())
+    for parameter in theirs.values():
+        if parameter.name in ours:
+            mine = ours[parameter.name]
+            assert (mine.kind, mine.default) == (parameter.kind, parameter.default), parameter
+        else:
+            assert open_ended and parameter.kind in (
+                parameter.KEYWORD_ONLY,
+                parameter.VAR_KEYWORD,
+            ), parameter
+    required = [p for p in ours.values() if p.default is p.empty and p.name not in theirs]
+    assert all(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in required), required
 
 
 @pytest.mark.parametrize("installed", [False, True])
