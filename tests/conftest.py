@@ -85,12 +85,7 @@ def pytest_runtest_call(item: pytest.Item):
     faulthandler.dump_traceback_later(HARD_LIMIT_S, exit=True, file=_stderr_fd)
     try:
         return (yield)
-    except BaseException as error:
-        # Temporary: what of the engine is not there yet says so.
-        if not isinstance(error, Overtime) and "NotImplementedError" in repr(error) + str(error):
-            pytest.skip("not there yet")
-        if not isinstance(error, Overtime):
-            raise
+    except Overtime:
         asyncio._set_running_loop(None)
         pytest.fail(f"the test took longer than {LIMIT_S:g} s")
     finally:

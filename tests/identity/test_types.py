@@ -320,7 +320,12 @@ def test_generic_alias_and_signature(aio):
     assert next(iter(inspect.signature(aio.create_task).parameters)) == "coro"
 
 
-FUNCTIONS = [name for name in stdlib.__all__ if inspect.isroutine(getattr(stdlib, name))]
+# The eager factory is an object here: that is how a loop knows it.
+FUNCTIONS = [
+    name
+    for name in stdlib.__all__
+    if inspect.isroutine(getattr(stdlib, name)) and name != "eager_task_factory"
+]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
