@@ -141,9 +141,13 @@ unsafe impl Told for Job {
     }
 }
 
-/// What `concurrent.futures` raises of its own is told in asyncio's classes.
+/// What `concurrent.futures` raises of its own is told in asyncio's classes, and a `StopIteration` as what it
+/// is, also by a version whose futures refuse it: nobody would be told.
 fn as_asyncio_has_it(exception: Obj) -> PyResult<Obj> {
     let class = exception.class();
+    if err::is_a(&exception, err::stop_iteration()) {
+        return settle::wrap_stop_iteration(&exception);
+    }
     let ours = if class.is(import!("concurrent.futures", "CancelledError")?) {
         errors::cancelled()?
     } else if class.is(import!("concurrent.futures", "InvalidStateError")?) {

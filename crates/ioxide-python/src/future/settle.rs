@@ -64,14 +64,20 @@ fn instance_of(exception: &Any) -> PyResult<Obj> {
     if !err::is_a(&made, err::stop_iteration()) {
         return Ok(made);
     }
-    let message =
-        "StopIteration interacts badly with generators and cannot be raised into a Future";
     if refuses_stop_iteration() {
-        return Err(raise!(err::type_error(), "{message}"));
+        return Err(raise!(err::type_error(), "{NO_STOP_ITERATION}"));
     }
-    let replacement = err::take(raise!(err::runtime_error(), "{message}"));
-    replacement.set_attr(intern!("__cause__"), &made)?;
-    replacement.set_attr(intern!("__context__"), &made)?;
+    wrap_stop_iteration(&made)
+}
+
+const NO_STOP_ITERATION: &str =
+    "StopIteration interacts badly with generators and cannot be raised into a Future";
+
+/// The exception that stands in a future for a `StopIteration`: awaiting it must raise, not return.
+pub(crate) fn wrap_stop_iteration(stop: &Any) -> PyResult<Obj> {
+    let replacement = err::take(raise!(err::runtime_error(), "{NO_STOP_ITERATION}"));
+    replacement.set_attr(intern!("__cause__"), stop)?;
+    replacement.set_attr(intern!("__context__"), stop)?;
     Ok(replacement)
 }
 
