@@ -10,7 +10,6 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use ioxide_core::net::accept::{accept_batch, classify, BatchEnd, Failure};
 use ioxide_core::net::address::Address;
 use ioxide_core::net::datagram;
-use ioxide_core::net::race::interleave;
 use ioxide_core::net::socket::{self, Connect};
 use ioxide_core::sys;
 use proptest::prelude::*;
@@ -94,38 +93,6 @@ proptest! {
     fn parsing_a_host_never_fails_badly(host in "[0-9a-f:.%lo]{0,24}") {
         let _ = Address::parse_numeric(&host, 1);
     }
-
-    #[test]
-    fn families_take_turns(
-        families in prop::collection::vec(0..3_i32, 0..20),
-        first in 0..6_usize,
-    ) {
-        let items: Vec<_> = families.iter().copied().enumerate().collect();
-        let result = interleave(items.clone(), |&(_, family)| family, first);
-        let mut sorted = result.clone();
-        sorted.sort_unstable();
-        prop_assert_eq!(sorted, items, "nothing is lost or doubled");
-        for pair in 0..3 {
-            let order: Vec<_> = result.iter().filter(|(_, family)| *family == pair).collect();
-            prop_assert!(order.is_sorted(), "each family keeps its order");
-        }
-    }
-}
-
-#[test]
-fn the_first_family_has_the_first_tries() {
-    let order = |first| {
-        let letters = vec!['a', 'b', 'c', 'D', 'E', 'd', '1'];
-        let family =
-            |letter: &char| i32::from(letter.is_uppercase()) + 2 * i32::from(letter.is_numeric());
-        interleave(letters, family, first)
-            .into_iter()
-            .collect::<String>()
-    };
-    assert_eq!(order(1), "aD1bEcd");
-    assert_eq!(order(0), order(1));
-    assert_eq!(order(3), "abcD1dE");
-    assert_eq!(order(9), "abcdD1E");
 }
 
 #[test]

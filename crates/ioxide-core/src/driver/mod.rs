@@ -4,7 +4,7 @@
 //! 1. Level-triggered: what is ready is reported by every `wait` until it is no longer ready.
 //! 2. A descriptor is registered at most once; a token comes back in events as it was given.
 //! 3. After `delete` returns, later `wait`s do not report the token. Events already collected may
-//!    still name it: tokens of a [`Registry`](crate::registry::Registry) make those harmless.
+//!    still name it: tokens should carry a generation, which makes those harmless.
 //! 4. Errors and hang-ups are reported whatever the interest. So a registration without interest
 //!    spins on a dead peer: delete it instead.
 //! 5. Whoever closes a descriptor deletes it first.
@@ -17,7 +17,7 @@ pub mod waker;
 use std::io;
 use std::os::fd::RawFd;
 
-/// A token that no [`Registry`](crate::registry::Registry) hands out: free for the waker.
+/// A token that stands for no descriptor: the waker's.
 pub const RESERVED_TOKEN: u64 = u64::MAX;
 
 /// What to be told of.

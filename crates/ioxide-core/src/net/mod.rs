@@ -3,5 +3,4 @@
 pub mod accept;
 pub mod address;
 pub mod datagram;
-pub mod race;
 pub mod socket;
