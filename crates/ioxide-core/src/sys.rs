@@ -77,6 +77,14 @@ pub fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     })
 }
 
+/// How many bytes can be read from a socket or a pipe at once.
+pub fn readable(fd: RawFd) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the request stores an integer.
+    check(unsafe { libc::ioctl(fd, libc::FIONREAD, &mut count) })?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
 /// Without waiting, and without a signal when the peer is gone.
 const SEND: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 

@@ -247,19 +247,23 @@ fn datagrams_arrive_with_their_sender() {
     let (one, one_address) = bound(libc::SOCK_DGRAM, &loopback());
     let (two, two_address) = bound(libc::SOCK_DGRAM, &loopback());
     let receiver = two_address.encode().unwrap();
-    assert_eq!(
-        datagram::send_to(one.as_raw_fd(), b"hello", &receiver).unwrap(),
-        5
-    );
-    let mut sender = None;
-    let bytes = received(|buffer| {
-        let (len, raw) = datagram::receive_from(two.as_raw_fd(), buffer).unwrap();
-        sender = Some(raw);
-        len
-    });
-    assert_eq!(bytes, b"hello");
-    assert_eq!(sender, Some(one_address.encode().unwrap()));
-    let again = datagram::receive_from(two.as_raw_fd(), &mut []);
+    for text in [&b"hello"[..], b"", b"again"] {
+        let sent = datagram::send_to(one.as_raw_fd(), text, &receiver).unwrap();
+        assert_eq!(sent, text.len());
+    }
+    let mut buffer = [MaybeUninit::uninit(); 32];
+    let batch = datagram::receive_batch(two.as_raw_fd(), &mut buffer, 4).unwrap();
+    let batch: Vec<_> = batch.collect();
+    let texts: Vec<&[u8]> = batch
+        .iter()
+        .zip(buffer.chunks_exact(8))
+        // SAFETY: the kernel has initialised as many bytes as it counts.
+        .map(|((len, _), part)| unsafe { part[..*len].assume_init_ref() })
+        .collect();
+    assert_eq!(texts, [&b"hello"[..], b"", b"again"]);
+    let sender = one_address.encode().unwrap();
+    assert!(batch.iter().all(|(_, from)| *from == sender));
+    let again = datagram::receive_batch(two.as_raw_fd(), &mut buffer, 4).map(|_| ());
     assert_eq!(code(again), Some(libc::EAGAIN));
 }
 

@@ -84,10 +84,15 @@ pub struct RawAddress {
 
 impl RawAddress {
     /// Room for any address, empty for now.
-    pub(crate) fn empty() -> Self {
+    pub(crate) const fn empty() -> Self {
         // SAFETY: sockaddr_storage is plain integers; all zero is `AF_UNSPEC`.
         let storage = unsafe { mem::zeroed() };
         Self { storage, len: 0 }
+    }
+
+    /// Notes how long the address is that a call has stored.
+    pub(crate) fn set_len(&mut self, len: libc::socklen_t) {
+        self.len = len.min(size_of::<libc::sockaddr_storage>() as libc::socklen_t);
     }
 
     /// For a call that reads an address.

@@ -2,6 +2,7 @@
 
 use super::{err, ffi, Any, Obj, PyResult, Raised};
 use std::ffi::CString;
+use std::mem::MaybeUninit;
 
 pub(crate) fn str(text: &str) -> PyResult<Obj> {
     // SAFETY: valid UTF-8 of this length.
@@ -45,6 +46,38 @@ pub(crate) fn bytes(data: &[u8]) -> PyResult<Obj> {
             data.as_ptr().cast(),
             data.len() as ffi::Py_ssize_t,
         ))
+    }
+}
+
+/// A bytes object that `fill` writes: it is given room for `capacity` bytes and says how many it has
+/// initialised. Whatever else it says is given back instead. `fill` runs no Python code.
+pub(crate) fn bytes_filled<E>(
+    capacity: usize,
+    fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, E>,
+) -> PyResult<Result<Obj, E>> {
+    extern "C" {
+        fn _PyBytes_Resize(bytes: *mut super::Raw, size: ffi::Py_ssize_t) -> std::ffi::c_int;
+    }
+    // SAFETY: a new object that nobody else has seen, so it may be written to and resized. Resizing frees it
+    // if it fails.
+    unsafe {
+        let made = Obj::steal_or_raised(ffi::PyBytes_FromStringAndSize(
+            std::ptr::null(),
+            capacity as ffi::Py_ssize_t,
+        ))?;
+        let start = ffi::PyBytes_AsString(made.raw()).cast::<MaybeUninit<u8>>();
+        let count = match fill(std::slice::from_raw_parts_mut(start, capacity)) {
+            Ok(count) => count.min(capacity),
+            Err(other) => return Ok(Err(other)),
+        };
+        if count == capacity {
+            return Ok(Ok(made));
+        }
+        let mut raw = made.into_raw();
+        if _PyBytes_Resize(&mut raw, count as ffi::Py_ssize_t) != 0 {
+            return Err(Raised);
+        }
+        Ok(Ok(Obj::steal(raw)))
     }
 }
 

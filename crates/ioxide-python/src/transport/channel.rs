@@ -34,6 +34,8 @@ pub(crate) struct Channel {
     pub(super) turn: Cell<u32>,
     pub(super) medium: Medium,
     pub(super) feed: Cell<Feed>,
+    /// The last read brought much: so will the next.
+    pub(super) large: Cell<bool>,
     /// The kernel takes no more for now: the writable side is watched.
     pub(super) blocked: Cell<bool>,
     /// Stands in the list of those that are flushed at the end of the turn.
@@ -68,6 +70,7 @@ impl Channel {
             turn: Cell::new(u32::MAX),
             medium,
             feed: Cell::new(Feed::of(protocol)?),
+            large: Cell::new(false),
             blocked: Cell::new(false),
             listed: Cell::new(false),
             eof: Cell::new(false),
@@ -316,6 +319,7 @@ pub(crate) fn build() -> PyResult<()> {
     spec::<SocketTransport>(c"ioxide.SocketTransport", &["Transport"])?
         .doc(c"The transport of a stream socket.\n\nAs asyncio.Transport.")
         .methods(methods::stream())
+        .methods(methods::pausing())
         .methods(methods::reading())
         .methods(methods::writing())
         .methods(methods::flow())
@@ -326,6 +330,7 @@ pub(crate) fn build() -> PyResult<()> {
     spec::<ReadPipeTransport>(c"ioxide.ReadPipeTransport", &["ReadTransport"])?
         .doc(c"The transport of the reading end of a pipe.\n\nAs asyncio.ReadTransport.")
         .methods(methods::stream())
+        .methods(methods::pausing())
         .methods(methods::reading())
         .build(&READ_PIPE_CLASS)?;
     spec::<WritePipeTransport>(c"ioxide.WritePipeTransport", &["WriteTransport"])?

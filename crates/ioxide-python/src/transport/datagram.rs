@@ -11,17 +11,18 @@ use crate::kit::{
 };
 use crate::runtime::io::Side;
 use crate::runtime::target::Told;
+use crate::runtime::work::Work;
 use crate::runtime::EventLoop;
 use crate::{intern, raise};
 use ioxide_core::net::address::RawAddress;
-use ioxide_core::net::datagram::{receive_from, send_to};
+use ioxide_core::net::datagram::{receive_batch, send_to, BATCH};
 use ioxide_core::sys;
 use std::cell::{Cell, UnsafeCell};
 use std::collections::VecDeque;
 use std::io;
 
-/// How many datagrams are received before others have their turn.
-const RECEIVES: usize = 32;
+/// How many batches are received before others have their turn.
+const BATCHES: usize = 8;
 /// What a waiting datagram counts besides its bytes.
 const HEADER: usize = 8;
 
@@ -32,6 +33,8 @@ pub(crate) struct DatagramTransport {
     /// Where everything is sent; others may not be named.
     address: ObjCell,
     queue: UnsafeCell<VecDeque<Datagram>>,
+    /// Received, and not delivered because the protocol has paused.
+    received: UnsafeCell<VecDeque<Datagram>>,
     /// The bytes in the queue, with their headers.
     size: Cell<usize>,
     connected: Cell<bool>,
@@ -45,7 +48,7 @@ pub(crate) struct DatagramTransport {
 struct Datagram {
     /// A bytes object.
     data: Obj,
-    /// The receiver or `None`.
+    /// The receiver or the sender, or `None`.
     address: Obj,
 }
 
@@ -63,7 +66,7 @@ unsafe impl Native for DatagramTransport {
         self.base.traverse(visitor);
         visitor.cell(&self.address);
         visitor.cell(&self.peer);
-        for datagram in self.queue().iter() {
+        for datagram in self.queue().iter().chain(self.received().iter()) {
             visitor.object(&datagram.address);
         }
     }
@@ -73,6 +76,8 @@ unsafe impl Native for DatagramTransport {
         self.address.clear();
         self.peer.clear();
         self.discard();
+        let undelivered = std::mem::take(self.received());
+        drop(undelivered);
     }
 
     fn finalize(&self) {
@@ -87,7 +92,8 @@ unsafe impl Told for DatagramTransport {
     }
 
     fn readable(&self) -> PyResult<()> {
-        for _ in 0..RECEIVES {
+        self.deliver()?;
+        for _ in 0..BATCHES {
             if !self.base.is_reading() || !self.receive()? {
                 break;
             }
@@ -128,7 +134,14 @@ static KIND: Kind = Kind {
 };
 
 impl DatagramTransport {
-    /// The queue of datagrams. No Python code may run while it is borrowed.
+    /// What was received when the protocol paused. No Python code may run while it is borrowed.
+    #[allow(clippy::mut_from_ref, reason = "see the caller's promise")]
+    fn received(&self) -> &mut VecDeque<Datagram> {
+        // SAFETY: the interpreter lock is held, and by the caller's promise there is no other borrow.
+        unsafe { &mut *self.received.get() }
+    }
+
+    /// The queue of datagrams to send. No Python code may run while it is borrowed.
     #[allow(clippy::mut_from_ref, reason = "see the caller's promise")]
     fn queue(&self) -> &mut VecDeque<Datagram> {
         // SAFETY: the interpreter lock is held, and by the caller's promise there is no other borrow.
@@ -144,33 +157,71 @@ impl DatagramTransport {
         drop(given_up);
     }
 
-    /// Receives one datagram; says whether there may be more.
+    /// Receives what waits, up to a batch; says whether there may be more.
     fn receive(&self) -> PyResult<bool> {
-        let mut outcome = None;
+        // A Unix socket's datagrams may be as large as the buffer.
+        let parts = if self.family.get() == libc::AF_UNIX {
+            1
+        } else {
+            BATCH
+        };
+        let mut failed = None;
+        let mut batch: [Option<(Obj, RawAddress)>; BATCH] = [const { None }; BATCH];
         self.base.with_loop(|event_loop| {
             let space = event_loop.hub.buffer();
-            let received = self.base.descriptor.usable();
-            let received = received.and_then(|fd| receive_from(fd, space));
-            outcome = Some(received.map(|(count, sender)| {
+            let size = space.len() / parts;
+            let fd = self.base.descriptor.usable();
+            let received = match fd.and_then(|fd| receive_batch(fd, space, parts)) {
+                Ok(received) => received,
+                Err(error) => {
+                    failed = Some(error);
+                    return Ok(());
+                }
+            };
+            let filled = received.zip(space.chunks_exact(size));
+            for (place, ((length, sender), part)) in batch.iter_mut().zip(filled) {
                 // SAFETY: the kernel has initialised as many bytes as it counts.
-                (
-                    value::bytes(unsafe { space[..count].assume_init_ref() }),
-                    sender,
-                )
-            }));
+                let data = value::bytes(unsafe { part[..length].assume_init_ref() })?;
+                *place = Some((data, sender));
+            }
             Ok(())
         })?;
-        match outcome {
-            Some(Ok((data, sender))) => {
-                let (data, sender) = (data?, self.sender(sender)?);
-                self.base
-                    .call(intern!("datagram_received"), &[&data, &sender])?;
-                Ok(true)
-            }
-            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Some(Err(error)) => self.error_received(&error).map(|()| false),
-            None => Ok(false),
+        // The buffer is no longer in use: what follows may run Python code.
+        let mut count = 0;
+        for (data, sender) in batch.into_iter().flatten() {
+            let address = self.sender(sender)?;
+            self.received().push_back(Datagram { data, address });
+            count += 1;
         }
+        self.deliver()?;
+        match failed {
+            Some(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Some(error) => self.error_received(&error).map(|()| false),
+            None => Ok(count == parts),
+        }
+    }
+
+    /// Gives what was received to the protocol, unless that has paused.
+    fn deliver(&self) -> PyResult<()> {
+        while self.base.is_reading() {
+            let Some(Datagram { data, address }) = self.received().pop_front() else {
+                break;
+            };
+            self.base
+                .call(intern!("datagram_received"), &[&data, &address])?;
+        }
+        Ok(())
+    }
+
+    fn resume_reading(&self) -> PyResult<()> {
+        self.base.resume_reading()?;
+        if self.received().is_empty() {
+            return Ok(());
+        }
+        self.base.with_loop(|event_loop| {
+            event_loop.push(Work::Readable(self.target()));
+            Ok(())
+        })
     }
 
     /// The sender as Python has it.
@@ -388,6 +439,7 @@ pub(crate) fn make(args: Args<'_>) -> PyResult<Own<DatagramTransport>> {
         ),
         address: ObjCell::empty(),
         queue: UnsafeCell::new(VecDeque::new()),
+        received: UnsafeCell::new(VecDeque::new()),
         size: Cell::new(0),
         connected: Cell::new(false),
         family: Cell::new(libc::AF_UNSPEC),
@@ -417,9 +469,11 @@ pub(super) fn build() -> PyResult<()> {
         &["Transport", "DatagramTransport"],
     )?
     .doc(c"The transport of a datagram socket.\n\nAs asyncio.DatagramTransport.")
-    .methods(methods::reading())
+    .methods(methods::pausing())
     .methods(methods::flow())
     .methods([
+        crate::method!(noargs DatagramTransport, "resume_reading", DatagramTransport::resume_reading,
+                "Delivers again."),
         crate::method!(args DatagramTransport, "sendto", DatagramTransport::sendto,
                 "Sends a datagram, without waiting."),
         crate::method!(onearg Base, "set_protocol",

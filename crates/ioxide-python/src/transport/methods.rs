@@ -28,12 +28,18 @@ pub(super) fn shared() -> Vec<ffi::PyMethodDef> {
 }
 
 /// Of every transport that reads.
-pub(super) fn reading() -> Vec<ffi::PyMethodDef> {
+pub(super) fn pausing() -> Vec<ffi::PyMethodDef> {
     vec![
         crate::method!(noargs Base, "is_reading", Base::is_reading,
             "Whether what arrives is delivered."),
         crate::method!(noargs Base, "pause_reading", Base::pause_reading,
             "Delivers nothing until resume_reading()."),
+    ]
+}
+
+/// Of every transport that reads a stream of bytes.
+pub(super) fn reading() -> Vec<ffi::PyMethodDef> {
+    vec![
         crate::method!(noargs Base, "resume_reading", Base::resume_reading,
             "Delivers again."),
     ]

@@ -17,6 +17,13 @@ use std::mem::MaybeUninit;
 /// How often a transport reads when every read fills the buffer, before others have their turn.
 const READS: usize = 4;
 
+/// From this many bytes on, what comes next is read right into a bytes object: copying costs more than to ask
+/// how much there is.
+const LARGE: usize = 32 * 1024;
+
+/// The most bytes of one such object.
+const LARGEST: usize = 256 * 1024;
+
 /// What a read has brought.
 #[derive(Default)]
 enum Received {
@@ -77,9 +84,12 @@ impl Channel {
         read.into()
     }
 
-    /// Reads into the loop's buffer; says whether that was filled.
+    /// Reads bytes and delivers them; says whether there may be more.
     #[inline]
     fn read_data(&self) -> PyResult<bool> {
+        if self.large.get() {
+            return self.read_large();
+        }
         let mut capacity = 0;
         let mut data: Option<PyResult<Obj>> = None;
         let received = self.base.with_loop(|event_loop| {
@@ -95,13 +105,38 @@ impl Channel {
         })?;
         match (received, data) {
             (Received::Bytes(count), Some(data)) => {
-                let delivered =
-                    data.and_then(|data| self.base.call(intern!("data_received"), &[&data]));
-                self.delivered(delivered, "data_received")?;
+                self.large.set(count >= LARGE);
+                self.deliver(data)?;
                 Ok(count == capacity)
             }
             (received, _) => self.without_bytes(received).map(|()| false),
         }
+    }
+
+    /// As [`Channel::read_data`], for a connection that has much to say: right into a bytes object.
+    fn read_large(&self) -> PyResult<bool> {
+        let fd = self.base.descriptor.usable();
+        let waiting = fd.and_then(sys::readable).unwrap_or(0);
+        if waiting < LARGE {
+            self.large.set(false);
+            return self.read_data();
+        }
+        let capacity = waiting.min(LARGEST);
+        let filled = value::bytes_filled(capacity, |space| match self.receive(space) {
+            Received::Bytes(count) => Ok(count),
+            other => Err(other),
+        });
+        match filled {
+            Ok(Err(received)) => self.without_bytes(received).map(|()| false),
+            Ok(Ok(data)) => self.deliver(Ok(data)).map(|()| waiting > capacity),
+            Err(raised) => self.deliver(Err(raised)).map(|()| false),
+        }
+    }
+
+    #[inline]
+    fn deliver(&self, data: PyResult<Obj>) -> PyResult<()> {
+        let delivered = data.and_then(|data| self.base.call(intern!("data_received"), &[&data]));
+        self.delivered(delivered, "data_received")
     }
 
     /// Reads into the reader of a stream, or, if a stranger stands in its place, as for any protocol.
