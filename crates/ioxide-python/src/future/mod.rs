@@ -87,7 +87,7 @@ impl Construct for Future {
     fn init(&self, args: Args<'_>) -> PyResult<()> {
         const SIGNATURE: Signature<1> = Signature::new("Future", ["loop"], 0)
             .keyword_only_after(0)
-            .as_in_c();
+            .told_as_in_c();
         let [event_loop] = args.bind(&SIGNATURE)?;
         init(self.view(), event_loop)
     }

@@ -106,7 +106,7 @@ pub(crate) struct Signature<const N: usize> {
     pub(crate) positional: usize,
     pub(crate) required: usize,
     /// Errors are worded as those of functions written in C, not as those of functions written in Python.
-    pub(crate) as_in_c: bool,
+    pub(crate) told_as_in_c: bool,
 }
 
 impl<const N: usize> Signature<N> {
@@ -122,13 +122,13 @@ impl<const N: usize> Signature<N> {
             positional_only: 0,
             positional: N,
             required,
-            as_in_c: false,
+            told_as_in_c: false,
         }
     }
 
     /// For what CPython has in C, where errors have other words.
-    pub(crate) const fn as_in_c(mut self) -> Self {
-        self.as_in_c = true;
+    pub(crate) const fn told_as_in_c(mut self) -> Self {
+        self.told_as_in_c = true;
         self
     }
 
@@ -147,7 +147,7 @@ impl<const N: usize> Signature<N> {
     #[cold]
     fn too_many(&self, given: usize) -> Raised {
         let plural = if self.positional == 1 { "" } else { "s" };
-        if self.as_in_c {
+        if self.told_as_in_c {
             return match self.positional {
                 0 => raise!(
                     err::type_error(),
@@ -186,7 +186,7 @@ impl<const N: usize> Signature<N> {
 
     #[cold]
     fn missing(&self, index: usize) -> Raised {
-        if self.as_in_c {
+        if self.told_as_in_c {
             return raise!(
                 err::type_error(),
                 "{}() missing required argument '{}' (pos {})",

@@ -133,7 +133,7 @@ impl Construct for Task {
             1,
         )
         .keyword_only_after(1)
-        .as_in_c();
+        .told_as_in_c();
         let [coro, event_loop, name, context, eager] = args.bind(&SIGNATURE)?;
         let Some(coro) = coro else { return Ok(()) };
         let eager = eager.map_or(Ok(false), Any::truthy)?;
