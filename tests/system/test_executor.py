@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import os
+import signal
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -202,10 +206,15 @@ class InlineExecutor(concurrent.futures.Executor):
         return future
 
 
-@pytest.mark.parametrize(
-    "make",
-    [InlineExecutor, concurrent.futures.ThreadPoolExecutor, concurrent.futures.ProcessPoolExecutor],
-)
+EXECUTORS = [
+    InlineExecutor,
+    concurrent.futures.ThreadPoolExecutor,
+    concurrent.futures.ProcessPoolExecutor,
+    *filter(None, [getattr(concurrent.futures, "InterpreterPoolExecutor", None)]),
+]
+
+
+@pytest.mark.parametrize("make", EXECUTORS)
 def test_any_executor_can_be_the_default_one(make):
     async def main():
         loop = asyncio.get_running_loop()
@@ -214,7 +223,7 @@ def test_any_executor_can_be_the_default_one(make):
         assert loop._default_executor is executor
         assert await loop.run_in_executor(None, divmod, 7, 2) == (3, 1)
         assert await loop.run_in_executor(executor, abs, -3) == 3
-        if make is not concurrent.futures.ProcessPoolExecutor:
+        if make in EXECUTORS[:2]:  # a context cannot be sent elsewhere
             assert await ioxide.to_thread(abs, -4) == 4
         with pytest.raises(ZeroDivisionError):
             await loop.run_in_executor(None, divmod, 1, 0)
@@ -301,3 +310,42 @@ loop.run_until_complete(loop.shutdown_default_executor())
 loop.close()
 """
     assert run_python("-W", "ignore", "-c", program, cwd=tmp_path) == (0, "", "")
+
+
+STUCK = """
+import time, ioxide
+async def main():
+    print("begun", flush=True)
+    await ioxide.to_thread(time.sleep, 60)
+ioxide.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_control_c_ends_a_program_whose_thread_does_not_end():
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert process.stdout.readline() == b"begun\n"
+        # As with asyncio: one cancels, one leaves the wait for the executor, then come two joins.
+        for _ in range(100):
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+                break
+        assert process.returncode is not None
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_thread_of_the_pool_cannot_wait_for_itself():
+    async def main():
+        loop = asyncio.get_running_loop()
+        pool = await first_executor(loop)
+        with pytest.raises(RuntimeError, match="cannot join current thread"):
+            await loop.run_in_executor(None, pool.shutdown)
+
+    run(main())

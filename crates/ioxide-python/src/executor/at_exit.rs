@@ -4,9 +4,11 @@ use super::worker::Ticket;
 use crate::fork;
 use crate::kit::{err, gil, PyResult};
 use crate::raise;
+use crate::runtime::turn::check_signals;
 use ioxide_core::pool::Pool;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 struct Registered {
     pool: Arc<Pool<Ticket>>,
@@ -48,8 +50,32 @@ pub(crate) fn refuse_if_over() -> PyResult<()> {
     Ok(())
 }
 
+/// How long a wait for threads goes without a look at signals.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Waits until the pool's threads have ended; whether they have within the timeout. Ctrl-C ends the wait.
+pub(crate) fn join(pool: &Pool<Ticket>, timeout: Option<Duration>) -> PyResult<bool> {
+    let begun = Instant::now();
+    loop {
+        let left = timeout.map(|timeout| timeout.saturating_sub(begun.elapsed()));
+        let slice = left.map_or(PATIENCE, |left| left.min(PATIENCE));
+        let waited = Instant::now();
+        if gil::released(|| pool.join(Some(slice))) {
+            return Ok(true);
+        }
+        if waited.elapsed() < slice {
+            // The pool does not let one of its own threads wait for itself.
+            return Err(raise!(err::runtime_error(), "cannot join current thread"));
+        }
+        check_signals()?;
+        if left.is_some_and(|left| left <= slice) {
+            return Ok(false);
+        }
+    }
+}
+
 /// `_join_workers()`: runs what is queued, waits for all threads. `threading` calls it at exit.
-pub(crate) fn join_all() {
+pub(crate) fn join_all() -> PyResult<()> {
     OVER.store(true, Ordering::Relaxed);
     let pools = std::mem::take(&mut *POOLS.lock().unwrap_or_else(PoisonError::into_inner));
     for entry in pools {
@@ -58,7 +84,7 @@ pub(crate) fn join_all() {
             continue;
         }
         drop(entry.pool.shutdown(false));
-        let pool = &entry.pool;
-        gil::released(|| pool.join(None));
+        join(&entry.pool, None)?;
     }
+    Ok(())
 }

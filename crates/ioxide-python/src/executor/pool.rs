@@ -6,7 +6,7 @@ use super::worker::{self, Ticket};
 use crate::fork;
 use crate::kit::class::Construct;
 use crate::kit::{
-    err, gil, value, Any, Args, Class, ClassSpec, Head, Native, Obj, Own, PyResult, Signature,
+    err, value, Any, Args, Class, ClassSpec, Head, Native, Obj, Own, PyResult, Signature,
 };
 use crate::raise;
 use ioxide_core::pool::{Pool, Rejected};
@@ -178,8 +178,7 @@ impl ThreadPool {
         let Some(threads) = self.current() else {
             return Ok(true);
         };
-        let pool = &threads.pool;
-        Ok(gil::released(|| pool.join(timeout)))
+        at_exit::join(&threads.pool, timeout)
     }
 
     /// `_is_idle()`: nothing is queued and nothing runs.

@@ -243,7 +243,7 @@ impl EventLoop {
 }
 
 /// Runs the handlers of signals that have come, if this is the main thread.
-fn check_signals() -> PyResult<()> {
+pub(crate) fn check_signals() -> PyResult<()> {
     // SAFETY: no precondition but the lock.
     match unsafe { ffi::PyErr_CheckSignals() } {
         0 => Ok(()),
