@@ -12,6 +12,7 @@ import array
 import asyncio
 import errno
 import fcntl
+import inspect
 import logging
 import os
 import signal
@@ -91,7 +92,7 @@ class SignalMethods(BaseLoop):
         ValueError for what is no signal; RuntimeError in any thread but the main one, and for
         signals that cannot be caught. What handled the signal before does so again after close().
         """
-        if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+        if asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         _check_signal(sig)
         self._check_closed()

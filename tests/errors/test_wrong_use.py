@@ -772,6 +772,7 @@ def plain(message: str) -> str:
         message.replace("ioxide._ioxide.", "asyncio.")
         .replace("_asyncio.", "asyncio.")
         .replace("ioxide.", "asyncio.")
+        .replace("asyncio.locks.", "asyncio.")
     )
     return re.sub(
         r"<(?:asyncio\.\S*|_Unix\S*|\S*Loop)( (?:object at|running).*?)?>", "<loop>", message
