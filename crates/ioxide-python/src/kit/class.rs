@@ -563,10 +563,10 @@ unsafe extern "C" fn finalize<T: Native>(object: Raw) {
     unsafe {
         let body = Any::from_raw(object).cast_unchecked::<T>();
         err::preserved(|| {
-            guard(|| -> PyResult<()> {
+            status(guard(|| -> PyResult<()> {
                 body.finalize();
                 Ok(())
-            })
+            }));
         });
     }
 }
