@@ -180,8 +180,6 @@ pub(crate) fn traverse(future: FutureView<'_>, visitor: &mut Visitor) {
     }
     #[cfg(Py_3_14)]
     visitor.cell(&base.awaited_by);
-    #[cfg(not(Py_3_13))]
-    visitor.cell(&base.dict);
     #[cfg(Py_3_13)]
     crate::kit::class::visit_managed_dict(future.object, visitor);
     future.waiters.traverse(visitor);
