@@ -123,13 +123,14 @@ fn release(this: &Base) -> PyResult<()> {
 
 /// A transport that nobody has closed and nobody can reach: told, and closed.
 pub(super) fn abandoned(this: &Base) {
-    if this.over.replace(true) {
+    if this.over.get() {
         return;
     }
     err::warn_unclosed(
         this.object(),
         &format!("unclosed transport {}", this.object().repr_text()),
     );
+    this.over.set(true);
     if let Err(raised) = release(this) {
         err::unraisable(raised, this.object());
     }

@@ -1,0 +1,175 @@
+"""Bytes arrive whole, in order and once, however they are written, taken and held back."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from .peers import both, pair, run, turns
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(
+    writes=st.lists(
+        st.tuples(
+            st.sampled_from(["write", "bytearray", "memoryview", "lines", "turn", "size"]),
+            st.sampled_from([0, 1, 100, 4096, 4097, 70_000, 300_000]),
+        ),
+        max_size=25,
+    ),
+    takes=st.lists(st.sampled_from([1, 1000, 65_536, 1_000_000]), min_size=1, max_size=5),
+    high=st.sampled_from([None, 0, 1, 50_000]),
+)
+def test_all_that_is_written_arrives(writes, takes, high):
+    run(write_and_take(writes, takes, high))
+
+
+async def write_and_take(writes, takes, high):
+    loop = asyncio.get_running_loop()
+    source = random.Random(repr(writes))
+    async with pair() as (protocol, peer):
+        transport = protocol.transport
+        transport.set_write_buffer_limits(high)
+        expected = bytearray()
+        for kind, size in writes:
+            data = source.randbytes(size)
+            match kind:
+                case "write":
+                    transport.write(data)
+                case "bytearray":
+                    mutable = bytearray(data)
+                    transport.write(mutable)
+                    mutable[:] = bytes(size)
+                case "memoryview":
+                    transport.write(memoryview(data))
+                case "lines":
+                    transport.writelines([data, b"", bytearray(data)])
+                    expected += data
+                case "turn":
+                    await asyncio.sleep(0)
+                    continue
+                case "size":
+                    assert transport.get_write_buffer_size() <= len(expected)
+                    continue
+            expected += data
+        transport.close()
+        received = bytearray()
+        index = 0
+        while chunk := await loop.sock_recv(peer, takes[index % len(takes)]):
+            received += chunk
+            index += 1
+        assert received == expected
+        await turns()
+        pauses = [name for name in protocol.log if name in ("pause", "resume")]
+        assert pauses == ["pause", "resume"] * (len(pauses) // 2)
+        assert protocol.log[-1] == "lost:None"
+
+
+@both
+def test_writes_of_one_turn_are_not_visible_as_buffered(new_loop):
+    async def main():
+        async with pair() as (protocol, peer):
+            transport = protocol.transport
+            for text in (b"a", b"b", b"c"):
+                transport.write(text)
+            assert transport.get_write_buffer_size() == 0
+            assert peer.recv(10) == b"abc"
+            transport.writelines([b"d", b"e"])
+            transport.abort()
+            assert peer.recv(10) == b"de"
+
+    run(main(), new_loop)
+
+
+def test_further_writes_of_a_turn_go_out_together_at_its_end():
+    async def main():
+        async with pair() as (protocol, peer):
+            for text in (b"1", b"2", b"3"):
+                protocol.transport.write(text)
+            assert peer.recv(10) == b"1"
+            await asyncio.sleep(0)
+            assert peer.recv(10) == b"23"
+
+    run(main())
+
+
+@both
+def test_the_writer_is_paused_above_the_high_mark_and_goes_on_at_the_low_one(new_loop):
+    async def main():
+        async with pair() as (protocol, peer):
+            transport = protocol.transport
+            transport.set_write_buffer_limits(high=1000, low=100)
+            assert transport.get_write_buffer_limits() == (100, 1000)
+            while "pause" not in protocol.log:
+                transport.write(bytes(500))
+            assert transport.get_write_buffer_size() > 1000
+            loop = asyncio.get_running_loop()
+            while "resume" not in protocol.log:
+                await loop.sock_recv(peer, 100_000)
+            assert transport.get_write_buffer_size() <= 100
+            with pytest.raises(ValueError, match=r"high \(1\) must be >= low \(2\)"):
+                transport.set_write_buffer_limits(1, 2)
+
+    run(main(), new_loop)
+
+
+@both
+def test_half_closed_connections_still_receive(new_loop):
+    async def main():
+        async with pair(eof=lambda p: True) as (protocol, peer):
+            loop = asyncio.get_running_loop()
+            protocol.transport.write(b"question")
+            protocol.transport.write_eof()
+            assert await loop.sock_recv(peer, 100) == b"question"
+            assert await loop.sock_recv(peer, 100) == b""
+            await loop.sock_sendall(peer, b"answer")
+            await turns()
+            assert protocol.received == b"answer"
+            with pytest.raises(RuntimeError, match="after write_eof"):
+                protocol.transport.write(b"more")
+
+    run(main(), new_loop)
+
+
+@pytest.mark.slow
+@both
+def test_large_messages_arrive_whole_at_a_buffered_protocol(new_loop):
+    class Buffered(asyncio.BufferedProtocol):
+        def __init__(self):
+            self.buffer = bytearray(7000)
+            self.received = bytearray()
+            self.over = asyncio.get_running_loop().create_future()
+
+        def get_buffer(self, sizehint):
+            return memoryview(self.buffer)[: random.randint(1, 7000)]
+
+        def buffer_updated(self, count):
+            self.received += self.buffer[:count]
+
+        def connection_lost(self, exc):
+            self.over.set_result(exc)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        data = random.Random(1).randbytes(1_000_000)
+        protocols = []
+
+        def make():
+            protocols.append(Buffered())
+            return protocols[-1]
+
+        server = await loop.create_server(make, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(data)
+        writer.close()
+        while not protocols:
+            await turns(1)
+        await protocols[0].over
+        assert protocols[0].received == data
+        server.close()
+
+    run(main(), new_loop)

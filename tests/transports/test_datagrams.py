@@ -1,0 +1,105 @@
+"""Datagrams: whole, in order, from and to whom it says."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from .peers import both, run, turns
+
+
+class Inbox(asyncio.DatagramProtocol):
+    """Keeps what arrives; pauses after each datagram if told so."""
+
+    def __init__(self, pause=False):
+        self.got = []
+        self.errors = []
+        self.pause = pause
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, addr):
+        self.got.append((data, addr))
+        if self.pause:
+            self.transport.pause_reading()
+
+    def error_received(self, exc):
+        self.errors.append(exc)
+
+
+async def endpoint(**options):
+    loop = asyncio.get_running_loop()
+    return await loop.create_datagram_endpoint(lambda: Inbox(options.pop("pause", False)), **options)
+
+
+@both
+def test_they_arrive_with_their_sender_and_in_order(new_loop):
+    async def main():
+        receiver, inbox = await endpoint(local_addr=("127.0.0.1", 0))
+        sender, _ = await endpoint(local_addr=("127.0.0.1", 0))
+        texts = [b"%d" % number for number in range(20)] + [bytes(60_000)]
+        for text in texts:
+            sender.sendto(text, receiver.get_extra_info("sockname"))
+        await turns(20)
+        address = sender.get_extra_info("sockname")
+        assert inbox.got == [(text, address) for text in texts]
+        sender.close()
+        receiver.close()
+
+    run(main(), new_loop)
+
+
+@both
+def test_none_is_delivered_while_paused_and_none_is_lost(new_loop):
+    async def main():
+        receiver, inbox = await endpoint(local_addr=("127.0.0.1", 0))
+        inbox.pause = True
+        sender, _ = await endpoint(remote_addr=receiver.get_extra_info("sockname"))
+        for number in range(10):
+            sender.sendto(b"%d" % number)
+        for count in range(1, 11):
+            await turns(3)
+            assert len(inbox.got) == count
+            receiver.resume_reading()
+        assert [data for data, _ in inbox.got] == [b"%d" % number for number in range(10)]
+        sender.close()
+        receiver.close()
+
+    run(main(), new_loop)
+
+
+@both
+def test_nobody_there_is_told_to_a_connected_endpoint(new_loop):
+    async def main():
+        gone, _ = await endpoint(local_addr=("127.0.0.1", 0))
+        address = gone.get_extra_info("sockname")
+        gone.close()
+        await turns()
+        sender, inbox = await endpoint(remote_addr=address)
+        sender.sendto(b"anybody?")
+        await turns()
+        assert [type(error) for error in inbox.errors] == [ConnectionRefusedError]
+        with pytest.raises(ValueError, match="Invalid address"):
+            sender.sendto(b"x", ("127.0.0.1", 1))
+        with pytest.raises(TypeError, match="bytes-like object"):
+            sender.sendto("text")
+        sender.close()
+
+    run(main(), new_loop)
+
+
+@both
+def test_a_name_is_looked_up_by_the_socket(new_loop):
+    async def main():
+        receiver, inbox = await endpoint(local_addr=("127.0.0.1", 0))
+        port = receiver.get_extra_info("sockname")[1]
+        sender, _ = await endpoint(local_addr=("127.0.0.1", 0))
+        sender.sendto(b"hello", ("localhost", port))
+        await turns()
+        assert [data for data, _ in inbox.got] == [b"hello"]
+        sender.close()
+        receiver.close()
+
+    run(main(), new_loop)
