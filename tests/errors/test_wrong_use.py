@@ -139,7 +139,7 @@ async def await_method_that_gives_a_coroutine(aio):
         coroutine.close()
 
 
-@case
+@case(since=(3, 12))
 async def ensure_future_of_an_awaitable_without_iterator(aio):
     class Odd:
         def __await__(self):
@@ -514,7 +514,7 @@ async def task_without_arguments(aio):
     aio.Task()
 
 
-@case
+@case(since=(3, 13))
 async def task_with_an_unknown_keyword(aio):
     aio.Task(nothing_closed(), unknown=1)
 
@@ -823,8 +823,8 @@ def test_ioxide_raises_what_asyncio_raises(name):
 
     ioxide = load("ioxide")
     raised = outcome(ioxide, name)
-    assert raised is not None
     if sys.version_info >= SINCE[name]:
+        assert raised is not None
         expected = outcome(stdlib, name)
         if name in OWN_WORDS:
             assert type(raised) is type(expected)

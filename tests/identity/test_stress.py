@@ -106,8 +106,8 @@ UNBOUND = """
         "_make_cancelled_error": (), "__getstate__": (),
     }}
     def abuse(base, instance, state):
-        # Of a task that was never initialised these two crash CPython itself.
-        crashing = {{"get_context", "_log_destroy_pending"}} if state == "never initialised" else set()
+        # Of a task that was never initialised these crash CPython itself.
+        crashing = {{"get_context", "get_coro", "_log_destroy_pending"}} if state == "never initialised" else set()
         for name in dir(base):
             member = getattr(base, name)
             if name == "__init__" or name in crashing or values.get(name, ()) is None or not callable(member):

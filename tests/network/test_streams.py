@@ -226,12 +226,14 @@ def test_large_transfer_both_ways_at_once(aio):
 
 def test_drain_holds_the_writer_back_until_the_peer_reads(aio):
     async def main():
-        release = aio.Event()
+        release, served = aio.Event(), aio.Event()
 
         async def slow(reader, writer):
             await release.wait()
             await reader.read()
             writer.close()
+            await writer.wait_closed()
+            served.set()
 
         server = await aio.start_server(slow, "127.0.0.1", 0, limit=1024)
         _, writer = await aio.open_connection(*server.sockets[0].getsockname())
@@ -249,6 +251,7 @@ def test_drain_holds_the_writer_back_until_the_peer_reads(aio):
         await writer.drain()
         writer.close()
         await writer.wait_closed()
+        await served.wait()
         server.close()
 
     aio.run(main())

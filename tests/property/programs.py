@@ -288,9 +288,13 @@ _DEEP = _FLAT | {
 }
 if sys.version_info >= (3, 13):
     _FLAT["shutdown_queue"] = _DEEP["shutdown_queue"] = 1
-if sys.version_info < (3, 12):
-    # 3.11's differ from all later ones, which are the reference: see docs of asyncio.wait_for, Semaphore.
-    for _name in ("wait_for", "wait_for_task", "semaphore", "release_semaphore"):
+# What an older asyncio does otherwise than the newest, which is the reference, is not compared there.
+_CHANGED = {
+    (3, 12): ("wait_for", "wait_for_task", "semaphore", "release_semaphore", "gather_tasks"),
+    (3, 13): ("uncancel", "condition_wait", "condition_wait_for", "group"),
+}
+for _version, _names in _CHANGED.items():
+    for _name in _names if sys.version_info < _version else ():
         _FLAT.pop(_name, None)
         _DEEP.pop(_name, None)
 
