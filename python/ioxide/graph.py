@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import inspect
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,14 @@ __all__ = (
 # Real subclasses, so that asyncio's own tasks and ioxide's are both instances.
 _Future: Any = asyncio.Future
 _Task: Any = asyncio.Task
+
+#: What is native has no frames of its own: the coroutines by which asyncio shows it, outermost first.
+_NATIVE_STACKS = {
+    "TaskGroup.__aexit__": ("__aexit__", "_aexit"),
+    "_AsCompletedIterator._wait_for_one": ("_wait_for_one", "get"),
+    "_AsCompletedIterator.__anext__": ("__anext__", "_wait_for_one", "get"),
+    "wait": ("wait", "_wait"),
+}
 
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _RESUMABLE = _ASYNC | inspect.CO_GENERATOR
@@ -116,7 +125,7 @@ def _entries(frames: list[FrameType]) -> tuple[FrameCallGraphEntry, ...]:
     return tuple(FrameCallGraphEntry(frame) for frame in frames)
 
 
-def _waiting_stack(future: Any) -> Iterator[FrameType]:
+def _waiting_stack(future: Any) -> Iterator[Any]:
     """The frames of a suspended task, outermost first."""
     get_coro = getattr(future, "get_coro", None)
     awaitable = None if get_coro is None else get_coro()
@@ -124,12 +133,51 @@ def _waiting_stack(future: Any) -> Iterator[FrameType]:
         for prefix in ("cr", "ag"):
             if hasattr(awaitable, f"{prefix}_await"):
                 frame = getattr(awaitable, f"{prefix}_frame", None)
+                awaited = getattr(awaitable, f"{prefix}_await")
                 if frame is not None:
                     yield frame
-                awaitable = getattr(awaitable, f"{prefix}_await")
+                elif type(awaitable).__module__ == "ioxide" and awaitable.cr_suspended:
+                    yield from _native_stack(awaitable.__qualname__, awaited)
+                awaitable = awaited
                 break
         else:
             return
+
+
+def _native_stack(name: str, awaited: Any) -> Iterator[_NativeFrame]:
+    """What stands for the frames of a native awaitable."""
+    if name == "wait_for" and awaited is None:
+        # It waits for the end of what had no time at all.
+        names = (name, "_cancel_and_wait")
+    else:
+        names = _NATIVE_STACKS.get(name, (name,))
+    for name in names:
+        yield _NativeFrame(_native_code(name))
+
+
+@functools.cache
+def _native_code(name: str) -> CodeType:
+    """The code of a coroutine of this name, for those who look at its name and kind."""
+    async def template() -> None:
+        """Never run."""
+
+    return template.__code__.replace(
+        co_name=name.rpartition(".")[2], co_qualname=name, co_filename="<ioxide>", co_firstlineno=1
+    )
+
+
+class _NativeFrame:
+    """Stands for the frame of a coroutine where there is none."""
+
+    f_back = None
+    f_lineno = 1
+
+    def __init__(self, code: CodeType) -> None:
+        self.f_code = code
+        self.f_generator = self
+        self.cr_code = code
+        self.f_locals: dict[str, Any] = {}
+        self.f_globals: dict[str, Any] = {}
 
 
 def _running_stack(frame: FrameType | None) -> Iterator[FrameType]:

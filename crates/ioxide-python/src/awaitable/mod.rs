@@ -205,6 +205,14 @@ impl Wait {
         self.waiter.set(inner);
     }
 
+    /// What the awaitable awaits in its turn, unless it is a task that waits for it.
+    fn awaited(&self) -> Option<Obj> {
+        match self.state.get() {
+            State::Parked if self.stand_in().is_none() => None,
+            _ => self.waiter.get(),
+        }
+    }
+
     /// Parks the task on the awaitable, if it has just yielded itself. One that was woken before the task
     /// could park goes on in the next turn, as a future that is done does.
     #[inline]
@@ -398,7 +406,7 @@ impl Wait {
                 Ok(Sent::Yielded(Obj::none()))
             }
             Ok(Flow::Await(future)) => {
-                self.waiter.clear();
+                self.waiter.set(future.clone());
                 self.state.set(State::Woken);
                 mark_blocking(&future)?;
                 Ok(Sent::Yielded(future))
@@ -592,8 +600,14 @@ pub(crate) fn spec<T: Awaitable>(name: &'static std::ffi::CStr) -> ClassSpec {
             crate::getter!(
                 AnyAwaitable,
                 "cr_await",
-                |this: &AnyAwaitable| this.0.waiter.get_or_none(),
-                "What this waits for."
+                |this: &AnyAwaitable| this.0.awaited().unwrap_or_else(Obj::none),
+                "What this awaits."
+            ),
+            crate::getter!(
+                AnyAwaitable,
+                "cr_suspended",
+                |this: &AnyAwaitable| !matches!(this.0.state.get(), State::Fresh | State::Done),
+                "Whether begun and not over."
             ),
             crate::getter!(
                 AnyAwaitable,

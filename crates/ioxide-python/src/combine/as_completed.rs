@@ -1,7 +1,7 @@
 //! `as_completed()`: awaitables in the order in which they are done.
 
 use super::{add_edge, awaiter, child, ensure_future, remove_edge};
-use crate::awaitable::{spec, Awaitable, Flow, State, Wait};
+use crate::awaitable::{spec, Awaitable, Flow, Kind, State, Wait};
 use crate::future;
 use crate::kit::send::{self, Sent};
 use crate::kit::{
@@ -234,6 +234,9 @@ impl AsCompleted {
     }
 }
 
+static WAIT_FOR_ONE: Kind = <NextDone as Awaitable>::KIND;
+static ANEXT: Kind = <NextDone as Awaitable>::KIND.named("_AsCompletedIterator.__anext__");
+
 /// What one iteration yields: awaiting it waits for the next future that is done.
 #[repr(C)]
 struct NextDone {
@@ -319,7 +322,7 @@ unsafe impl Awaitable for NextDone {
 impl NextDone {
     fn of(source: &AsCompleted, resolve: bool) -> PyResult<Obj> {
         let body = NextDone {
-            wait: Wait::new(&<NextDone as Awaitable>::KIND),
+            wait: Wait::new(if resolve { &WAIT_FOR_ONE } else { &ANEXT }),
             source: ObjCell::new(source.as_any().own()),
             resolve,
         };

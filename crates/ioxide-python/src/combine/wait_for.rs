@@ -1,17 +1,19 @@
 //! `wait_for()`: awaiting something for so long and no longer.
 
 use super::{add_edge, awaiter, child, ensure_future, remove_edge};
+use crate::awaitable::again::Again;
 use crate::awaitable::inner::Inner;
 use crate::awaitable::{spec, Awaitable, Flow, Wait};
 use crate::errors;
 use crate::future::{settle, FutureView};
 use crate::kit::send::Sent;
 use crate::kit::{
-    err, Any, Args, Class, Native, Obj, ObjCell, PyResult, Raised, Signature, Visitor,
+    err, ffi, value, Any, Args, Class, Native, Obj, ObjCell, Own, PyResult, Raised, Signature,
+    Visitor,
 };
 use crate::raise;
 use crate::running;
-use crate::runtime::alarm;
+use crate::runtime::alarm::Deadline;
 use crate::runtime::target::{TargetKind, Told};
 use crate::scope::expiry::{raise_timeout, Expiry};
 use std::cell::Cell;
@@ -40,6 +42,8 @@ struct WaitFor {
 }
 
 static CLASS: Class = Class::new();
+
+static AGAIN: Again = Again::new();
 
 // SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
 unsafe impl Native for WaitFor {
@@ -90,12 +94,12 @@ unsafe impl Awaitable for WaitFor {
 
     fn start(&self) -> PyResult<Flow> {
         let event_loop = running::require_running_loop()?;
-        let when = match self.timeout.take() {
+        let deadline = match self.timeout.take() {
             None => None,
-            Some(timeout) if timeout.to_f64()? <= 0.0 => return self.start_without_time(),
-            Some(timeout) => Some(alarm::deadline(&event_loop, &timeout)?),
+            Some(timeout) if is_no_time(&timeout)? => return self.start_without_time(),
+            Some(timeout) => Some(Deadline::after(&event_loop, &timeout)?),
         };
-        self.expiry.enter(&event_loop, when, || self.target())?;
+        self.expiry.enter(&event_loop, deadline, || self.target())?;
         let awaited = self.awaited.get_or_none();
         if let Some(view) = FutureView::exact(&awaited) {
             if !view.base.is_pending() {
@@ -147,7 +151,31 @@ unsafe impl Awaitable for WaitFor {
     }
 }
 
+/// `timeout <= 0`.
+fn is_no_time(timeout: &Any) -> PyResult<bool> {
+    // SAFETY: alive.
+    if unsafe {
+        ffi::PyLong_CheckExact(timeout.raw()) != 0 || ffi::PyFloat_CheckExact(timeout.raw()) != 0
+    } {
+        return Ok(timeout.to_f64()? <= 0.0);
+    }
+    timeout.at_most(&*value::int(0)?)
+}
+
 impl WaitFor {
+    fn new() -> PyResult<Own<WaitFor>> {
+        WaitFor {
+            wait: Wait::new(&<WaitFor as Awaitable>::KIND),
+            awaited: ObjCell::empty(),
+            inner: Inner::empty(),
+            timeout: ObjCell::empty(),
+            awaiter: ObjCell::empty(),
+            phase: Cell::new(Phase::Inner),
+            expiry: Expiry::new(),
+        }
+        .make()
+    }
+
     /// Hands on what the inner awaitable did; where it is over, so is the timeout.
     #[inline]
     fn end(&self, sent: PyResult<Sent>) -> PyResult<Flow> {
@@ -157,6 +185,8 @@ impl WaitFor {
                 #[cfg(not(Py_3_12))]
                 self.expiry.refuse_cancelled()?;
                 self.expiry.leave(None)?;
+                self.awaited.clear();
+                AGAIN.keep(self);
                 Ok(Flow::Return(value))
             }
             Err(raised) => Err(self.end_raised(raised)),
@@ -213,21 +243,20 @@ impl WaitFor {
 pub(crate) fn wait_for(args: Args<'_>) -> PyResult<Obj> {
     const SIGNATURE: Signature<2> = Signature::new("wait_for", ["fut", "timeout"], 2);
     let [fut, timeout] = args.bind(&SIGNATURE)?;
-    let body = WaitFor {
-        wait: Wait::new(&<WaitFor as Awaitable>::KIND),
-        awaited: ObjCell::empty(),
-        inner: Inner::empty(),
-        timeout: ObjCell::empty(),
-        awaiter: ObjCell::empty(),
-        phase: Cell::new(Phase::Inner),
-        expiry: Expiry::new(),
+    let made = match AGAIN.take::<WaitFor>() {
+        Some(kept) => {
+            kept.expiry.reset();
+            kept.phase.set(Phase::Inner);
+            kept
+        }
+        None => WaitFor::new()?,
     };
-    drop(body.awaited.replace(fut.map(Any::own)));
+    drop(made.awaited.replace(fut.map(Any::own)));
     drop(
-        body.timeout
+        made.timeout
             .replace(timeout.and_then(Any::some).map(Any::own)),
     );
-    Ok(body.make()?.into_obj())
+    Ok(made.into_obj())
 }
 
 pub(crate) fn build() -> PyResult<()> {

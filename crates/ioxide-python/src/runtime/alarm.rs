@@ -32,11 +32,17 @@ impl Alarm {
         }
     }
 
-    /// Arms for `when` by the loop's clock, in seconds; what is due already goes off in the next turn.
-    pub(crate) fn at(&self, event_loop: &Any, when: f64, target: &Own<Target>) -> PyResult<()> {
+    /// Arms for the deadline; what is due already goes off in the next turn.
+    pub(crate) fn at(
+        &self,
+        event_loop: &Any,
+        deadline: Deadline,
+        target: &Own<Target>,
+    ) -> PyResult<()> {
+        let Deadline { when, ahead } = deadline;
         if let Some(native) = EventLoop::exact(event_loop) {
             native.refuse_if_closed()?;
-            if when <= native.clock.seconds() {
+            if !ahead && when <= native.clock.seconds() {
                 native.push(Work::Fire(target.clone()));
                 self.key.set(None);
             } else {
@@ -99,16 +105,14 @@ impl Alarm {
         self.owner.take().is_some()
     }
 
-    pub(crate) fn is_armed(&self) -> bool {
-        !self.owner.is_empty()
+    /// As new. Only when nothing else refers to the target, so that no timer of it is on its way: a loop that
+    /// was closed has forgotten those that it had.
+    pub(crate) fn reset(&self) {
+        self.stale.set(0);
     }
 
-    /// The time of a loop, in seconds.
-    pub(crate) fn time_of(event_loop: &Any) -> PyResult<f64> {
-        match EventLoop::exact(event_loop) {
-            Some(native) => Ok(native.clock.seconds()),
-            None => event_loop.method0(intern!("time"))?.to_f64(),
-        }
+    pub(crate) fn is_armed(&self) -> bool {
+        !self.owner.is_empty()
     }
 
     pub(crate) fn traverse(&self, visitor: &mut Visitor) {
@@ -120,14 +124,35 @@ impl Alarm {
     }
 }
 
-/// `loop.time() + delay`, with `delay` any number.
-pub(crate) fn deadline(event_loop: &Any, delay: &Any) -> PyResult<f64> {
-    let now = Alarm::time_of(event_loop)?;
-    let delay = delay.to_f64().or_else(|raised| {
-        // asyncio adds it to the clock: that is where a wrong type fails.
-        let reason = err::take(raised);
-        value::float(now)?.plus(delay)?;
-        Err(err::restore(reason))
-    });
-    Ok(now + delay?)
+/// A time by a loop's clock.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline {
+    /// Seconds.
+    pub(crate) when: f64,
+    /// Known to have been ahead of the clock a moment ago, so that nobody looks at the clock again.
+    ahead: bool,
+}
+
+impl Deadline {
+    pub(crate) const fn at(when: f64) -> Deadline {
+        Deadline { when, ahead: false }
+    }
+
+    /// `loop.time() + delay`, with `delay` any number of seconds.
+    pub(crate) fn after(event_loop: &Any, delay: &Any) -> PyResult<Deadline> {
+        let now = match EventLoop::exact(event_loop) {
+            Some(native) => native.clock.seconds(),
+            None => event_loop.method0(intern!("time"))?.to_f64()?,
+        };
+        let delay = delay.to_f64().or_else(|raised| {
+            // asyncio adds it to the clock: that is where a wrong type fails.
+            let reason = err::take(raised);
+            value::float(now)?.plus(delay)?;
+            Err(err::restore(reason))
+        })?;
+        Ok(Deadline {
+            when: now + delay,
+            ahead: delay > 0.0,
+        })
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::task_group::TaskGroup;
 use super::timeout::Timeout;
+use crate::awaitable::again::Again;
 use crate::awaitable::{spec, Awaitable, Flow, Wait};
 use crate::kit::{Any, Class, Native, Obj, ObjCell, PyResult, Visitor};
 
@@ -13,6 +14,8 @@ pub(crate) struct Enter {
 }
 
 static CLASS: Class = Class::new();
+
+static AGAIN: Again = Again::new();
 
 // SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
 unsafe impl Native for Enter {
@@ -48,6 +51,7 @@ unsafe impl Awaitable for Enter {
         } else if let Some(group) = scope.cast::<TaskGroup>() {
             group.enter()?;
         }
+        AGAIN.keep(self);
         Ok(Flow::Return(scope))
     }
 
@@ -58,6 +62,10 @@ unsafe impl Awaitable for Enter {
 
 impl Enter {
     pub(crate) fn of(scope: &Any) -> PyResult<Obj> {
+        if let Some(enter) = AGAIN.take::<Enter>() {
+            enter.scope.set(scope.own());
+            return Ok(enter.into_obj());
+        }
         let body = Enter {
             wait: Wait::new(&Enter::KIND),
             scope: ObjCell::new(scope.own()),

@@ -10,7 +10,7 @@
 
 use crate::errors;
 use crate::kit::{err, ffi, Any, Obj, ObjCell, Own, PyResult, Raised, Visitor};
-use crate::runtime::alarm::Alarm;
+use crate::runtime::alarm::{Alarm, Deadline};
 use crate::runtime::target::Target;
 use crate::task::cancel;
 use crate::{combine::child, import, raise, running};
@@ -61,11 +61,17 @@ impl Expiry {
         self.state.get()
     }
 
-    /// Begins, in the task that runs now. `when` is by the loop's clock, in seconds; without one nothing expires.
+    /// As new, for an owner that is used again. Only when nothing else refers to it.
+    pub(crate) fn reset(&self) {
+        self.alarm.reset();
+        self.state.set(State::Created);
+    }
+
+    /// Begins, in the task that runs now. Without a deadline nothing expires.
     pub(crate) fn enter(
         &self,
         event_loop: &Any,
-        when: Option<f64>,
+        deadline: Option<Deadline>,
         owner: impl FnOnce() -> Own<Target>,
     ) -> PyResult<()> {
         if self.state.get() != State::Created {
@@ -83,8 +89,8 @@ impl Expiry {
         self.cancelling.set(cancel::cancelling_any(&task)?);
         self.task.set(task);
         self.state.set(State::Entered);
-        match when {
-            Some(when) => self.alarm.at(event_loop, when, &owner()),
+        match deadline {
+            Some(deadline) => self.alarm.at(event_loop, deadline, &owner()),
             None => Ok(()),
         }
     }
@@ -93,12 +99,12 @@ impl Expiry {
     pub(crate) fn reschedule(
         &self,
         event_loop: &Any,
-        when: Option<f64>,
+        deadline: Option<Deadline>,
         owner: impl FnOnce() -> Own<Target>,
     ) -> PyResult<()> {
         self.alarm.disarm()?;
-        match when {
-            Some(when) => self.alarm.at(event_loop, when, &owner()),
+        match deadline {
+            Some(deadline) => self.alarm.at(event_loop, deadline, &owner()),
             None => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use crate::kit::class::{Construct, WeakList};
 use crate::kit::{
     err, value, Any, Args, Class, ClassSpec, Native, Obj, ObjCell, PyResult, Signature, Visitor,
 };
-use crate::runtime::alarm;
+use crate::runtime::alarm::Deadline;
 use crate::runtime::target::{Target, Told};
 use crate::{raise, running};
 use std::cell::Cell;
@@ -17,8 +17,7 @@ use std::mem::offset_of;
 #[repr(C)]
 pub(crate) struct Timeout {
     target: Target,
-    /// The deadline by the loop's clock, in seconds.
-    when: Cell<Option<f64>>,
+    deadline: Cell<Option<Deadline>>,
     /// The deadline as it was given, if it was.
     given: ObjCell,
     expiry: Expiry,
@@ -58,7 +57,7 @@ impl Construct for Timeout {
     fn empty() -> Timeout {
         Timeout {
             target: Target::new(&Timeout::KIND),
-            when: Cell::new(None),
+            deadline: Cell::new(None),
             given: ObjCell::empty(),
             expiry: Expiry::new(),
             dict: ObjCell::empty(),
@@ -75,15 +74,16 @@ impl Construct for Timeout {
 
 impl Timeout {
     fn set_when(&self, when: Option<&Any>) -> PyResult<()> {
-        self.when.set(when.map(Any::to_f64).transpose()?);
+        let seconds = when.map(Any::to_f64).transpose()?;
+        self.deadline.set(seconds.map(Deadline::at));
         drop(self.given.replace(when.map(Any::own)));
         Ok(())
     }
 
     fn when(&self) -> PyResult<Obj> {
-        match (self.given.get(), self.when.get()) {
+        match (self.given.get(), self.deadline.get()) {
             (Some(given), _) => Ok(given),
-            (None, Some(when)) => value::float(when),
+            (None, Some(deadline)) => value::float(deadline.when),
             (None, None) => Ok(Obj::none()),
         }
     }
@@ -107,7 +107,7 @@ impl Timeout {
         self.set_when(when.and_then(Any::some))?;
         let event_loop = running::require_running_loop()?;
         self.expiry
-            .reschedule(&event_loop, self.when.get(), || self.target())
+            .reschedule(&event_loop, self.deadline.get(), || self.target())
     }
 
     fn expired(&self) -> bool {
@@ -135,7 +135,7 @@ impl Timeout {
     pub(crate) fn enter(&self) -> PyResult<()> {
         let event_loop = running::require_running_loop()?;
         self.expiry
-            .enter(&event_loop, self.when.get(), || self.target())
+            .enter(&event_loop, self.deadline.get(), || self.target())
     }
 
     fn aexit(&self, args: Args<'_>) -> PyResult<Obj> {
@@ -152,7 +152,8 @@ pub(crate) fn timeout(args: Args<'_>) -> PyResult<Obj> {
     let event_loop = running::require_running_loop()?;
     let scope = Timeout::empty();
     if let Some(delay) = delay.and_then(Any::some) {
-        scope.when.set(Some(alarm::deadline(&event_loop, delay)?));
+        let deadline = Deadline::after(&event_loop, delay)?;
+        scope.deadline.set(Some(deadline));
     }
     Ok(scope.make()?.into_obj())
 }
