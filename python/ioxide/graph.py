@@ -146,11 +146,10 @@ def _waiting_stack(future: Any) -> Iterator[Any]:
 
 def _native_stack(name: str, awaited: Any) -> Iterator[_NativeFrame]:
     """What stands for the frames of a native awaitable."""
+    names: tuple[str, ...] = _NATIVE_STACKS.get(name, (name,))
     if name == "wait_for" and awaited is None:
         # It waits for the end of what had no time at all.
         names = (name, "_cancel_and_wait")
-    else:
-        names = _NATIVE_STACKS.get(name, (name,))
     for name in names:
         yield _NativeFrame(_native_code(name))
 
@@ -158,6 +157,7 @@ def _native_stack(name: str, awaited: Any) -> Iterator[_NativeFrame]:
 @functools.cache
 def _native_code(name: str) -> CodeType:
     """The code of a coroutine of this name, for those who look at its name and kind."""
+
     async def template() -> None:
         """Never run."""
 

@@ -31,9 +31,7 @@ class Recorder(asyncio.Protocol):
         self.log: list[str] = []
         self.on = on
         self.received = bytearray()
-        self.over: asyncio.Future[BaseException | None] = (
-            asyncio.get_running_loop().create_future()
-        )
+        self.over: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
         self.transport: Any = None
 
     def _note(self, name: str, detail: str = "") -> Any:

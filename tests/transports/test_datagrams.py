@@ -31,7 +31,9 @@ class Inbox(asyncio.DatagramProtocol):
 
 async def endpoint(**options):
     loop = asyncio.get_running_loop()
-    return await loop.create_datagram_endpoint(lambda: Inbox(options.pop("pause", False)), **options)
+    return await loop.create_datagram_endpoint(
+        lambda: Inbox(options.pop("pause", False)), **options
+    )
 
 
 @both

@@ -49,8 +49,9 @@ def test_no_descriptor_is_left_over(new_loop):
     async def main():
         loop = asyncio.get_running_loop()
         before = len(os.listdir("/proc/self/fd"))
-        server = await loop.create_server(lambda: Recorder(data=lambda p: p.transport.close()),
-                                          "127.0.0.1", 0)
+        server = await loop.create_server(
+            lambda: Recorder(data=lambda p: p.transport.close()), "127.0.0.1", 0
+        )
         address = server.sockets[0].getsockname()
         for _ in range(5):
             clients = await asyncio.gather(*(connect(address) for _ in range(20)))

@@ -57,11 +57,13 @@ def test_what_the_factory_raises_is_told_and_the_others_are_served():
             return Recorder(made=lambda p: p.transport.write(b"hello"))
 
         server, address = await serve(factory)
-        with socket.create_connection(address) as refused:
-            with socket.create_connection(address) as served:
-                await turns()
-                assert served.recv(10) == b"hello"
-                assert refused.recv(10) == b""
+        with (
+            socket.create_connection(address) as refused,
+            socket.create_connection(address) as served,
+        ):
+            await turns()
+            assert served.recv(10) == b"hello"
+            assert refused.recv(10) == b""
         assert [type(context["exception"]) for context in errors] == [ZeroDivisionError]
         server.close()
         await server.wait_closed()
@@ -110,15 +112,15 @@ def test_a_unix_server_replaces_a_stale_socket_and_leaves_anothers(tmp_path):
         for _ in range(2):
             server = await loop.create_unix_server(Recorder, path, cleanup_socket=False)
             server.close()
-        assert os.path.exists(path)
+        assert os.path.exists(path)  # noqa: ASYNC240
         server = await loop.create_unix_server(Recorder, path, cleanup_socket=True)
         await loop.create_unix_connection(Recorder, path)
         os.unlink(path)
         other = await loop.create_unix_server(Recorder, path, cleanup_socket=True)
         server.close()
-        assert os.path.exists(path)
+        assert os.path.exists(path)  # noqa: ASYNC240
         other.close()
-        assert not os.path.exists(path)
+        assert not os.path.exists(path)  # noqa: ASYNC240
 
     run(main())
 
