@@ -141,6 +141,7 @@ def test_several_wait_in_drain_until_writing_resumes():
             type(None),
         ]
         assert protocol._drain_waiters == []
+        writer.close()
 
     run(main)
 

@@ -114,7 +114,9 @@ def test_a_unix_server_replaces_a_stale_socket_and_leaves_anothers(tmp_path):
             server.close()
         assert os.path.exists(path)  # noqa: ASYNC240
         server = await loop.create_unix_server(Recorder, path, cleanup_socket=True)
-        await loop.create_unix_connection(Recorder, path)
+        transport, _ = await loop.create_unix_connection(Recorder, path)
+        transport.close()
+        await turns()
         os.unlink(path)
         other = await loop.create_unix_server(Recorder, path, cleanup_socket=True)
         server.close()
