@@ -407,5 +407,5 @@ def test_objects_made_and_dropped_leave_nothing(aio, name):
     assert grown["blocks"] < max(300, n / 100), grown
     assert abs(grown["loop"]) < 50, grown
     assert grown["none"] < max(300, n / 100), grown
-    # 16 bytes in each round would show 1.6 MB at n = 100,000.
-    assert grown["resident"] < max(500_000, 12 * n), grown
+    # What the interpreter does not count: one arena of slack; 32 bytes in each round would show 3.2 MB.
+    assert grown["resident"] < 2**20 + 12 * n, grown
