@@ -59,7 +59,7 @@ SCRIPT = """
         loop.close()
     def measure():
         gc.collect()
-        for _ in range(200):
+        for _ in range(1000):
             if threading.active_count() <= threads:
                 break
             time.sleep(0.005)
