@@ -43,6 +43,13 @@ impl Again {
             return None;
         }
         wait.state.set(State::Fresh);
+        // A new object is young: one that the collector has grown old with, or was told to leave alone for ever
+        // (`gc.freeze`), would keep a cycle that it becomes part of alive.
+        // SAFETY: a live object that is tracked, and is again.
+        unsafe {
+            ffi::PyObject_GC_UnTrack(kept.as_obj().raw().cast());
+            ffi::PyObject_GC_Track(kept.as_obj().raw().cast());
+        }
         Some(kept)
     }
 }
