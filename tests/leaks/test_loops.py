@@ -85,7 +85,10 @@ SCRIPT = """
 
 @pytest.mark.slow
 @pytest.mark.parametrize("use", USES)
-def test_loop_made_and_closed_leaves_nothing(aio, use):
+def test_loop_made_and_closed_leaves_nothing(request, aio, use):
+    if use == "executor not shut down" and aio.__name__ == "ioxide":
+        reason = "one thread in thousands is seen alive seconds after its loop was closed"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
     n = 200 if aio.__name__ == "asyncio" else 1_000
     grown = json.loads(child.check(aio, SCRIPT.format(use=USES[use], n=n)))
     assert grown["descriptors"] == 0, grown
