@@ -159,6 +159,47 @@ fn shutdown_returns_what_is_queued_or_runs_it() {
     }
 }
 
+/// Shutdown at every moment of a worker's life: before it has started, between two jobs, on its way
+/// to sleep, asleep, woken. Whatever was taken is run or given back, and every thread ends.
+#[test]
+fn shutdown_meets_workers_at_any_moment() {
+    for round in 0..2_000_usize {
+        let pool = Arc::new(pool(1 + round % 3));
+        let ran = Arc::new(AtomicUsize::new(0));
+        let start = Arc::new(Barrier::new(3));
+        let submitters: Vec<_> = (0..2)
+            .map(|_| {
+                let (pool, ran) = (Arc::clone(&pool), Arc::clone(&ran));
+                let start = Arc::clone(&start);
+                thread::spawn(move || {
+                    start.wait();
+                    let mut taken = 0;
+                    for _ in 0..round % 7 {
+                        let ran = Arc::clone(&ran);
+                        let job = Box::new(move || {
+                            ran.fetch_add(1, Ordering::Relaxed);
+                        });
+                        taken += usize::from(pool.submit(job).is_ok());
+                    }
+                    taken
+                })
+            })
+            .collect();
+        start.wait();
+        for _ in 0..(round * 37) % 400 {
+            std::hint::spin_loop();
+        }
+        let dropped = pool.shutdown(round % 2 == 0).len();
+        let taken: usize = submitters.into_iter().map(|t| t.join().unwrap()).sum();
+        assert!(
+            pool.join(Some(LONG)),
+            "a thread has stayed in round {round}"
+        );
+        assert_eq!(ran.load(Ordering::Relaxed) + dropped, taken);
+        assert_eq!(pool.threads(), 0);
+    }
+}
+
 #[test]
 fn a_worker_does_not_wait_for_itself() {
     let pool = Arc::new(pool(1));
