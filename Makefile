@@ -15,11 +15,6 @@ ifeq ($(TAG),)
 $(error $(PYTHON) does not run; say which one to use: make PYTHON=/path/to/python3)
 endif
 BUILD := $(CURDIR)/target/$(TAG)
-# 3.11's test_futures2 expects that wait_for() makes a task of its own, as it no longer does since 3.12.
-comma := ,
-ifeq ($(TAG),cpython-311)
-MODULES := $(subst test_futures2$(comma),,$(MODULES))
-endif
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
 say = @printf '\n\033[1m==> %s\033[0m\n' "$(1)"

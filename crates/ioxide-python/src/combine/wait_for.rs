@@ -16,6 +16,8 @@ use crate::running;
 use crate::runtime::alarm::Deadline;
 use crate::runtime::target::{TargetKind, Told};
 use crate::scope::expiry::{raise_timeout, Expiry};
+#[cfg(not(Py_3_12))]
+use crate::{runtime::EventLoop, task::is_coroutine, task::Task};
 use std::cell::Cell;
 
 /// What is being waited for.
@@ -97,7 +99,10 @@ unsafe impl Awaitable for WaitFor {
         let deadline = match self.timeout.take() {
             None => None,
             Some(timeout) if is_no_time(&timeout)? => return self.start_without_time(),
-            Some(timeout) => Some(Deadline::after(&event_loop, &timeout)?),
+            Some(timeout) => {
+                self.spawn_where_expected(&event_loop)?;
+                Some(Deadline::after(&event_loop, &timeout)?)
+            }
         };
         self.expiry.enter(&event_loop, deadline, || self.target())?;
         let awaited = self.awaited.get_or_none();
@@ -174,6 +179,26 @@ impl WaitFor {
             expiry: Expiry::new(),
         }
         .make()
+    }
+
+    /// Up to 3.11 a coroutine that has a timeout runs in a task of its own, and programs of that time look for
+    /// it in `all_tasks()`; since 3.12 it runs in the task that waits. It begins at once all the same, so that
+    /// who is cancelled before the next turn cancels something that has begun.
+    #[inline]
+    fn spawn_where_expected(&self, event_loop: &Any) -> PyResult<()> {
+        #[cfg(not(Py_3_12))]
+        {
+            let awaited = self.awaited.get_or_none();
+            let task = match EventLoop::exact(event_loop) {
+                Some(native) if native.makes_plain_tasks() && is_coroutine(&awaited)? => {
+                    Task::spawn(native, &awaited, None, None, true)?.into_obj()
+                }
+                _ => ensure_future::ensure(&awaited, Some(event_loop))?,
+            };
+            self.awaited.set(task);
+        }
+        let _ = event_loop;
+        Ok(())
     }
 
     /// Hands on what the inner awaitable did; where it is over, so is the timeout.

@@ -213,6 +213,12 @@ impl EventLoop {
         Ok(Task::spawn(self, coro, name, context, eager)?.into_obj())
     }
 
+    /// Whether there is no task factory, so that tasks are ours.
+    #[cfg(not(Py_3_12))]
+    pub(crate) fn makes_plain_tasks(&self) -> bool {
+        self.task_factory.get().is_none()
+    }
+
     /// `create_task(coro)`.
     #[inline]
     pub(crate) fn spawn(&self, coro: &Any) -> PyResult<Obj> {

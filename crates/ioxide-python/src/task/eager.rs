@@ -13,8 +13,8 @@ pub(crate) fn start(task: &Task, event_loop: &Any) -> PyResult<()> {
     let restored = crate::kit::err::preserved(|| running::swap(event_loop, before.as_deref()));
     result??;
     drop(restored?);
-    if !task.base.future.is_pending() {
-        // As the C code does: a task that is over needs its coroutine no more.
+    // As the C code does: a task that is over needs its coroutine no more. The repr of 3.11 cannot do without.
+    if cfg!(Py_3_12) && !task.base.future.is_pending() {
         task.base.coro.clear();
     }
     Ok(())
