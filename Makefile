@@ -6,7 +6,9 @@ CONFORMANCE ?= ../shared/conformance
 # The modules of CPython's suite which must pass whole. `make conformance MODULES=` runs every one.
 MODULES ?= test_tasks,test_futures,test_futures2,test_eager_task_factory,test_free_threading,$\
 test_graph,test_context,test_pep492,test_waitfor,test_taskgroups,test_timeouts,test_threads,$\
-test_staggered,test_runners,test_locks,test_queues
+test_staggered,test_runners,test_locks,test_queues,test_events,test_base_events,test_unix_events,$\
+test_sock_lowlevel,test_sendfile,test_server,test_buffered_proto,test_ssl,test_sslproto,$\
+test_streams,test_subprocess
 
 BIN := $(VENV)/bin
 # One folder of build products per Python, so that changing Pythons rebuilds nothing.
@@ -33,10 +35,11 @@ run: release ## build the optimised extension and take the tour
 	@$(BIN)/python tools/tour.py
 
 .PHONY: test
-test: lint develop ## everything that must pass: Rust, Python, conformance, seed programs, lint
+test: lint develop $(BIN)/.programs ## everything that must pass: Rust, Python, conformance, seed programs, lint
 	$(call say,Rust tests)
 	@cargo test --workspace
 	$(call say,Python tests)
+	@tools/install_servers.sh
 	@$(BIN)/python -m pytest
 	@$(MAKE) --no-print-directory kit-conformance kit-seeds
 	$(call say,everything passes on $(TAG))
@@ -111,6 +114,15 @@ $(BIN)/.dev: requirements/dev.txt requirements/run.txt | $(BIN)/python
 	$(call say,installing $<)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@ $(BIN)/.run
+
+# A library without a build for this Python is no reason to stop: its tests are skipped.
+$(BIN)/.programs: requirements/programs.txt | $(BIN)/python
+	$(call say,installing $<)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $< \
+		|| for library in $$(grep -v '^#' $<); do \
+			$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+			"$$library" || echo "left out: $$library"; done
+	@touch $@
 
 # A peer without a build for this Python is no reason to stop.
 $(BIN)/.bench: requirements/bench.txt | $(BIN)/python

@@ -30,6 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "since(major, minor): what asyncio itself only does since this version"
     )
     config.addinivalue_line("markers", "slow: longer than a quarter of a second")
+    config.addinivalue_line("markers", "libraries(name, ...): what a program imports")
 
 
 def pytest_collection_finish() -> None:

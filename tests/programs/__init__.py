@@ -1,0 +1,1 @@
+"""Real programs, with real libraries and servers, run as a user would run them."""
