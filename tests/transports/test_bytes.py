@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -95,6 +96,57 @@ def test_further_writes_of_a_turn_go_out_together_at_its_end():
             assert peer.recv(10) == b"23"
 
     run(main())
+
+
+def test_who_writes_twice_a_turn_has_both_sent_together_until_it_writes_once():
+    async def main():
+        async with pair() as (protocol, peer):
+            write = protocol.transport.write
+            head_came_first = []
+            for twice in (False, True, True, True, False, False, True):
+                await asyncio.sleep(0)
+                write(b"head")
+                head_came_first.append(is_there(peer))
+                if twice:
+                    write(b"body")
+                await asyncio.sleep(0)
+                assert peer.recv(100) == (b"headbody" if twice else b"head")
+            # The second and the last are the first of their kind; the fifth ends the habit.
+            assert head_came_first == [True, True, False, False, False, True, True]
+
+    run(main())
+
+
+def is_there(peer):
+    """Whether bytes have come, which stay where they are."""
+    try:
+        return bool(peer.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
+
+
+@both
+def test_what_was_written_before_the_protocol_failed_arrives(new_loop):
+    def fail(protocol):
+        protocol.transport.write(b"sorry, ")
+        protocol.transport.write(b"I have to go")
+        raise ValueError("of no interest")
+
+    async def main():
+        reported = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: reported.append(told))
+        async with pair(data=fail) as (protocol, peer):
+            for _ in range(2):
+                # The second time is the one of a connection with a habit of writing twice.
+                protocol.transport.write(b"a")
+                protocol.transport.write(b"b")
+                await turns(1)
+            peer.send(b"x")
+            await protocol.over
+            assert peer.recv(100) == b"ababsorry, I have to go"
+            assert [type(told["exception"]) for told in reported] == [ValueError]
+
+    run(main(), new_loop)
 
 
 @both

@@ -5,7 +5,7 @@ use super::closing;
 use super::descriptor::Descriptor;
 use super::feed::Feed;
 use super::methods;
-use super::write::Chunk;
+use super::write::{Chunk, Habit};
 use crate::kit::{err, Any, Class, ClassSpec, Native, Obj, ObjCell, Own, PyResult, Visitor};
 use crate::runtime::io::Side;
 use crate::runtime::target::{TargetKind, Told};
@@ -30,8 +30,9 @@ pub(crate) struct Channel {
     outgoing: UnsafeCell<Outgoing<Chunk>>,
     /// The future of one who waits until nothing is left to write; writing is refused meanwhile.
     pub(super) drained: ObjCell,
-    /// The turn of the last write that was tried at once.
+    /// The turn of the last write.
     pub(super) turn: Cell<u32>,
+    pub(super) habit: Cell<Habit>,
     pub(super) medium: Medium,
     pub(super) feed: Cell<Feed>,
     /// The last read brought much: so will the next.
@@ -68,6 +69,7 @@ impl Channel {
             outgoing: UnsafeCell::new(Outgoing::new()),
             drained: ObjCell::empty(),
             turn: Cell::new(u32::MAX),
+            habit: Cell::new(Habit::One),
             medium,
             feed: Cell::new(Feed::of(protocol)?),
             large: Cell::new(false),

@@ -218,8 +218,11 @@ impl Channel {
             // As asyncio: told as any callback's exception, and the pipe stays open.
             return Err(raised);
         }
+        // What the protocol wrote before it failed still goes out.
+        let flushed = err::preserved(|| self.base.flush().map_err(err::take));
         let message = format!("Fatal error: protocol.{method}() call failed.");
-        closing::fatal(&self.base, raised, &message)
+        closing::fatal(&self.base, raised, &message)?;
+        flushed.map_err(err::restore)
     }
 
     #[cold]

@@ -1,4 +1,5 @@
-//! The write path: tried at once, then held back until the end of the turn, then watched until it is writable.
+//! The write path: tried at once, unless more is likely to follow, or held back until the end of the turn, then
+//! watched until it is writable.
 
 use super::base::{fail, fulfil, os_error};
 use super::channel::{Channel, Medium};
@@ -17,6 +18,18 @@ const EARLY: usize = 64 * 1024;
 const COPIED: usize = 4096;
 /// How many buffers go out with one system call.
 const BATCH: usize = 64;
+
+/// How often a transport writes in a turn. One that has written the head and the body of a message apart will do
+/// so with the next, and then both leave together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Habit {
+    /// Once: the first write goes out at once.
+    One,
+    /// More than once: the first waits for the others.
+    Several,
+    /// More than once before, and only once so far in this turn.
+    SeveralUntilNow,
+}
 
 /// Bytes that wait.
 pub(crate) enum Chunk {
@@ -133,11 +146,20 @@ impl Channel {
         self.base.written_in_vain(text).map(|()| true)
     }
 
-    /// Whether bytes wait for the end of the turn: they do if the transport has written in it before.
+    /// Whether bytes wait for the end of the turn: they do if the transport has written in it before, or is
+    /// likely to write again.
     #[inline]
     fn turn_to_wait_for(&self) -> Option<()> {
         let turn = self.hub(Hub::turn).flatten()?;
-        (self.turn.replace(turn) == turn).then_some(())
+        if self.turn.replace(turn) == turn {
+            self.habit.set(Habit::Several);
+            return Some(());
+        }
+        if self.habit.get() == Habit::One {
+            return None;
+        }
+        self.habit.set(Habit::SeveralUntilNow);
+        Some(())
     }
 
     fn hub<R>(&self, f: impl FnOnce(&Hub) -> R) -> Option<R> {
@@ -228,6 +250,9 @@ impl Channel {
     /// Sends what only waits for the end of the turn.
     pub(super) fn flush_held_back(&self) -> PyResult<()> {
         self.listed.set(false);
+        if self.habit.get() == Habit::SeveralUntilNow {
+            self.habit.set(Habit::One);
+        }
         if self.blocked.get() || self.base.conn_lost.get() > 0 || self.outgoing().is_empty() {
             return Ok(());
         }
