@@ -52,6 +52,90 @@ def test_a_cancelled_accept_takes_no_connection():
     run(main())
 
 
+@pytest.mark.parametrize("first", ["send", "receive", "either"])
+def test_message_after_message_is_received_whether_it_is_there_or_still_to_come(first):
+    async def main():
+        loop = asyncio.get_running_loop()
+        near, far = sockets()
+        buffer = bytearray(100)
+        with near, far:
+            for number in range(100):
+                message = b"%d" % number
+                early = first == "send" or (first == "either" and number % 7 == 0)
+                if early:
+                    far.send(message)
+                into = number % 2
+                receive = loop.sock_recv_into(near, buffer) if into else loop.sock_recv(near, 100)
+                task = loop.create_task(receive)
+                if not early:
+                    await asyncio.sleep(0)
+                    far.send(message)
+                received = await task
+                assert (bytes(buffer[:received]) if into else received) == message
+
+    run(main())
+
+
+def test_a_new_socket_under_the_number_of_an_old_one_is_waited_for():
+    async def main():
+        loop = asyncio.get_running_loop()
+        numbers = set()
+        for _ in range(3):
+            near, far = sockets()
+            with near, far:
+                numbers.add(near.fileno())
+                for _ in range(3):
+                    receive = loop.create_task(loop.sock_recv(near, 100))
+                    await asyncio.sleep(0)
+                    await loop.sock_sendall(far, b"x")
+                    assert await receive == b"x"
+        assert len(numbers) == 1
+
+    run(main())
+
+
+def test_one_socket_is_received_from_and_sent_to_at_once():
+    async def main():
+        loop = asyncio.get_running_loop()
+        near, far = sockets()
+        with near, far:
+            for _ in range(3):
+                data = bytes(1_000_000)
+                send = loop.create_task(loop.sock_sendall(near, data))
+                receive = loop.create_task(loop.sock_recv(near, 100))
+                await asyncio.sleep(0)
+                await loop.sock_sendall(far, b"x")
+                assert await receive == b"x"
+                assert not send.done()
+                left = len(data)
+                while left:
+                    left -= len(await loop.sock_recv(far, left))
+                await send
+
+    run(main())
+
+
+def test_a_transport_takes_over_a_socket_that_operations_have_used():
+    async def main():
+        loop = asyncio.get_running_loop()
+        near, far = sockets()
+        with far:
+            for _ in range(3):
+                receive = loop.create_task(loop.sock_recv(near, 100))
+                await asyncio.sleep(0)
+                far.send(b"x")
+                await receive
+            reader, writer = await asyncio.open_connection(sock=near)
+            for _ in range(3):
+                line = loop.create_task(reader.readline())
+                await asyncio.sleep(0)
+                far.send(b"line\n")
+                assert await line == b"line\n"
+            writer.close()
+
+    run(main())
+
+
 def test_all_of_a_large_message_is_sent_to_a_slow_reader():
     async def main():
         loop = asyncio.get_running_loop()

@@ -62,6 +62,11 @@ fn check_contract(driver: &impl Driver, fd: i32) {
     assert_eq!(wait(driver, Some(0)), []);
     driver.modify(fd, 9, Interest::WRITABLE).unwrap();
     assert_eq!(wait(driver, None), [ready(9, false, true)]);
+    for token in [10, 11] {
+        driver.modify(fd, token, Interest::READABLE.once()).unwrap();
+        assert_eq!(wait(driver, Some(MS)), [ready(token, true, false)]);
+        assert_eq!(wait(driver, Some(0)), [], "rests until it is modified");
+    }
     driver.delete(fd).unwrap();
     assert_eq!(wait(driver, Some(0)), []);
 }

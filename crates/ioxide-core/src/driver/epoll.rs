@@ -143,6 +143,9 @@ fn request(token: u64, interest: Interest) -> libc::epoll_event {
     if interest.writable {
         events |= libc::EPOLLOUT;
     }
+    if interest.once {
+        events |= libc::EPOLLONESHOT;
+    }
     libc::epoll_event {
         events: events as u32,
         u64: token,

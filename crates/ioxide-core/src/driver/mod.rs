@@ -9,6 +9,8 @@
 //!    spins on a dead peer: delete it instead.
 //! 5. Whoever closes a descriptor deletes it first.
 //! 6. `wait` may return early with no event, as after a signal.
+//! 7. What is registered to be told of once rests after its first event: not even an error is reported until
+//!    `modify`, which reports what is ready by then. It may be left resting for good.
 
 pub mod epoll;
 pub mod simulated;
@@ -25,25 +27,36 @@ pub const RESERVED_TOKEN: u64 = u64::MAX;
 pub struct Interest {
     pub readable: bool,
     pub writable: bool,
+    /// Of the first event only; then the registration rests.
+    pub once: bool,
 }
 
 impl Interest {
     pub const NONE: Self = Self {
         readable: false,
         writable: false,
+        once: false,
     };
     pub const READABLE: Self = Self {
         readable: true,
         writable: false,
+        once: false,
     };
     pub const WRITABLE: Self = Self {
         readable: false,
         writable: true,
+        once: false,
     };
     pub const BOTH: Self = Self {
         readable: true,
         writable: true,
+        once: false,
     };
+
+    /// The same, of the first event only.
+    pub const fn once(self) -> Self {
+        Self { once: true, ..self }
+    }
 
     /// Whether there is nothing to be told of.
     pub const fn is_none(self) -> bool {

@@ -12,6 +12,18 @@ use crate::clock::{Clock, Manual};
 struct Registration {
     token: u64,
     interest: Interest,
+    /// Was told of the one event that it wanted.
+    resting: bool,
+}
+
+impl Registration {
+    fn new(token: u64, interest: Interest) -> Self {
+        Self {
+            token,
+            interest,
+            resting: false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -102,8 +114,9 @@ impl State {
         }
     }
 
-    fn collect(&self, events: &mut Events) {
-        for (fd, registration) in &self.registered {
+    fn collect(&mut self, events: &mut Events) {
+        let awake = |(_, registration): &(&RawFd, &mut Registration)| !registration.resting;
+        for (fd, registration) in self.registered.iter_mut().filter(awake) {
             let Some(level) = self.levels.get(fd) else {
                 continue;
             };
@@ -115,6 +128,7 @@ impl State {
                 ..*level
             };
             if (event.readable || event.writable) && events.as_slice().len() < events.capacity() {
+                registration.resting = registration.interest.once;
                 events.push(event);
             }
         }
@@ -129,14 +143,14 @@ impl Driver for Simulated {
         }
         state
             .registered
-            .insert(fd, Registration { token, interest });
+            .insert(fd, Registration::new(token, interest));
         Ok(())
     }
 
     fn modify(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
         match self.lock().registered.get_mut(&fd) {
             Some(registration) => {
-                *registration = Registration { token, interest };
+                *registration = Registration::new(token, interest);
                 Ok(())
             }
             None => Err(io::Error::from_raw_os_error(libc::ENOENT)),

@@ -51,11 +51,29 @@ struct Entry {
     /// Makes the tokens of earlier registrations stale.
     generation: u32,
     registered: Interest,
+    /// The kernel knows the descriptor, and tells of nothing until it is asked to again.
+    resting: bool,
+    /// How many operations wait without trying first, since the last one that tried found nothing.
+    patience: u8,
     reader: Option<Watcher>,
     writer: Option<Watcher>,
     /// The transport that the descriptor belongs to. Borrowed: it leaves before it dies.
     owner: Option<NonNull<Target>>,
 }
+
+impl Entry {
+    /// What those who watch want to be told of.
+    fn interest(&self) -> Interest {
+        Interest {
+            readable: self.reader.is_some(),
+            writable: self.writer.is_some(),
+            once: false,
+        }
+    }
+}
+
+/// How many operations in turn wait for a descriptor without trying first, once trying was in vain.
+const PATIENCE: u8 = 15;
 
 /// Which side of a descriptor.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,6 +144,10 @@ impl EventLoop {
         if token(fd, entry.generation) != event.token {
             return;
         }
+        if entry.registered.once {
+            entry.registered = Interest::NONE;
+            entry.resting = true;
+        }
         let failed = event.error || event.hangup;
         if event.readable || failed {
             if let Some(reader) = &entry.reader {
@@ -148,7 +170,10 @@ impl EventLoop {
     ) -> PyResult<Option<Watcher>> {
         let index = self.descriptors.make_room(fd)?;
         let entry = &mut self.descriptors.table()[index];
-        let mut interest = entry.registered;
+        let mut interest = entry.interest();
+        // An operation waits for one event. The next on the same socket is likely to wait as well, and then finds
+        // the registration resting.
+        interest.once = interest.is_none() && matches!(watcher, Watcher::Operation(_));
         match side {
             Side::Read => interest.readable = true,
             Side::Write => interest.writable = true,
@@ -172,10 +197,7 @@ impl EventLoop {
             &mut entry.writer
         };
         let removed = place.take()?;
-        let interest = Interest {
-            readable: entry.reader.is_some(),
-            writable: entry.writer.is_some(),
-        };
+        let interest = entry.interest();
         // The descriptor may have been closed already, which ends its registration.
         let _ = self.kernel_register(fd, interest);
         Some(removed)
@@ -186,6 +208,25 @@ impl EventLoop {
         let watcher = self.watcher(fd, side);
         if watcher.is_some_and(|watcher| watcher.object().is(target)) {
             drop(self.unwatch(fd, side));
+        }
+    }
+
+    /// Whether an operation that reads may expect to find nothing yet, and had better wait without trying.
+    pub(crate) fn expects_nothing(&self, fd: RawFd) -> bool {
+        let Some(entry) = self.descriptors.entry(fd) else {
+            return false;
+        };
+        let expected = entry.resting && entry.patience > 0;
+        if expected {
+            entry.patience -= 1;
+        }
+        expected
+    }
+
+    /// An operation that tried to read before it waited has found nothing.
+    pub(crate) fn tried_in_vain(&self, fd: RawFd) {
+        if let Some(entry) = self.descriptors.entry(fd) {
+            entry.patience = PATIENCE;
         }
     }
 
@@ -250,6 +291,7 @@ impl EventLoop {
                 continue;
             };
             let interest = std::mem::replace(&mut entry.registered, Interest::NONE);
+            entry.resting = false;
             if !interest.is_none() {
                 // Whatever the child has closed by now is watched no more.
                 let _ = self.kernel_register(fd, interest);
@@ -272,11 +314,15 @@ impl EventLoop {
             return Ok(());
         };
         let driver = &backend.driver;
-        let result = if interest.is_none() {
+        let resting = std::mem::take(&mut entry.resting);
+        let result = if interest.is_none() && resting {
+            entry.resting = true;
+            return Ok(());
+        } else if interest.is_none() {
             driver.delete(fd)
-        } else if entry.registered.is_none() {
+        } else if entry.registered.is_none() && !resting {
             add(driver, fd, entry, interest)
-        } else if interest == entry.registered {
+        } else if interest == entry.registered && !interest.once {
             Ok(())
         } else {
             match driver.modify(fd, token(fd, entry.generation), interest) {

@@ -50,7 +50,7 @@ pub(crate) struct SocketOperation {
     data: ObjCell,
     /// The receiver of a datagram.
     address: ObjCell,
-    /// What is sent, kept in place until all of it has gone.
+    /// What is sent, unless it is a bytes object, kept in place until all of it has gone.
     view: UnsafeCell<Option<Box<Buffer>>>,
     action: Action,
     /// How many bytes to take, or how many have gone.
@@ -102,10 +102,14 @@ unsafe impl Awaitable for SocketOperation {
 
     fn start(&self) -> PyResult<Flow> {
         self.check()?;
-        if self.action == Action::Writable {
+        if self.action == Action::Writable || self.expects_nothing()? {
             return self.watch();
         }
-        self.go_on()
+        let flow = self.go_on();
+        if matches!(flow, Ok(Flow::Park)) {
+            self.tried_in_vain();
+        }
+        flow
     }
 
     fn resume(&self) -> PyResult<Flow> {
@@ -152,6 +156,22 @@ impl SocketOperation {
             }
         }
         Ok(())
+    }
+
+    /// Whether to wait without trying first, since that is likely to be in vain: so it is with one message a time.
+    fn expects_nothing(&self) -> PyResult<bool> {
+        if !matches!(self.action, Action::Recv | Action::RecvInto) {
+            return Ok(false);
+        }
+        let fd = number(&self.socket.get_or_none())?;
+        Ok(native_loop(&self.event_loop.get_or_none())?.expects_nothing(fd))
+    }
+
+    fn tried_in_vain(&self) {
+        let object = self.event_loop.get_or_none();
+        if let Some(event_loop) = EventLoop::of(&object) {
+            event_loop.tried_in_vain(self.watched.get());
+        }
     }
 
     fn go_on(&self) -> PyResult<Flow> {
@@ -222,11 +242,15 @@ impl SocketOperation {
     /// Sends on until all has gone or the kernel takes no more.
     fn send(&self, socket: &Any) -> PyResult<Attempt> {
         let fd = number(socket)?;
-        self.hold_view()?;
+        let data = self.data.get_or_none();
+        if !data.is_bytes() {
+            self.hold_view(&data)?;
+        }
         loop {
             // SAFETY: the view is dropped only by `let_go`, and sending runs no Python code.
             let view = unsafe { (*self.view.get()).as_deref() };
-            let rest = view.map_or(&[][..], |view| &view.bytes()[self.count.get()..]);
+            let bytes = view.map_or_else(|| data.bytes_content(), Buffer::bytes);
+            let rest = &bytes[self.count.get()..];
             if rest.is_empty() && self.count.get() > 0 {
                 return Ok(Attempt::Done(Obj::none()));
             }
@@ -238,12 +262,12 @@ impl SocketOperation {
         }
     }
 
-    fn hold_view(&self) -> PyResult<()> {
+    fn hold_view(&self, data: &Any) -> PyResult<()> {
         // SAFETY: the borrow ends with the expression.
         if unsafe { (*self.view.get()).is_some() } {
             return Ok(());
         }
-        let view = Buffer::readable(&self.data.get_or_none())?;
+        let view = Buffer::readable(data)?;
         // SAFETY: nobody else has a borrow: making the view has ended.
         unsafe { *self.view.get() = Some(Box::new(view)) };
         Ok(())
