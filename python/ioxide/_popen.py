@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import select
 import subprocess
@@ -13,9 +12,6 @@ from typing import Any
 from ._ioxide import _spawn
 
 _SHELL = "/bin/sh"
-
-#: Options whose values need no checks but those that starting makes.
-_PLAIN_OPTIONS = frozenset({"cwd", "env"})
 
 
 class Popen(subprocess.Popen[bytes]):
@@ -45,10 +41,6 @@ class Popen(subprocess.Popen[bytes]):
     def __init__(
         self, args: Any, shell: bool, stdin: Any, stdout: Any, stderr: Any, **options: Any
     ) -> None:
-        stdio = (stdin, stdout, stderr)
-        if options.keys() <= _PLAIN_OPTIONS and all(map(_is_plain, stdio)):
-            self._start_plainly(args, shell, stdio, **options)
-            return
         super().__init__(
             args,
             bufsize=0,
@@ -60,29 +52,17 @@ class Popen(subprocess.Popen[bytes]):
             **options,
         )
 
-    def _start_plainly(
-        self, args: Any, shell: bool, stdio: tuple[Any, ...], cwd: Any = None, env: Any = None
-    ) -> None:
-        subprocess._cleanup()  # type: ignore[attr-defined]
+    @classmethod
+    def of(cls, child: Any, args: Any, returncode: int | None) -> Popen:
+        """Return a child that was started without a Popen as one."""
+        self = cls.__new__(cls)
         self.args = args
-        theirs = [-1, -1, -1]
-        try:
-            for fd, where in enumerate(stdio):
-                if where is not None:
-                    reader, writer = os.pipe2(os.O_CLOEXEC)
-                    theirs[fd] = writer if fd else reader
-                    end = io.FileIO(reader, "rb") if fd else io.FileIO(writer, "wb")
-                    setattr(self, ("stdin", "stdout", "stderr")[fd], end)
-            self._start(args, None, shell, cwd, env, theirs)
-        except BaseException:
-            for ours in (self.stdin, self.stdout, self.stderr):
-                if ours is not None:
-                    ours.close()
-            raise
-        finally:
-            for descriptor in theirs:
-                if descriptor >= 0:
-                    os.close(descriptor)
+        self.stdin, self.stdout, self.stderr = child.pipes
+        self._child = child
+        self.pid = child.pid
+        self.returncode = returncode
+        self._child_created = True
+        return self
 
     def _execute_child(
         self,
@@ -194,10 +174,6 @@ class Popen(subprocess.Popen[bytes]):
         """Send a signal; one that comes too late is dropped."""
         with contextlib.suppress(ProcessLookupError):
             self._child.send_signal(sig)
-
-
-def _is_plain(where: Any) -> bool:
-    return where is None or (type(where) is int and where == subprocess.PIPE)
 
 
 def _command(args: Any, executable: Any, shell: bool) -> tuple[list[Any], Any]:

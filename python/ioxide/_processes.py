@@ -9,16 +9,18 @@ import logging
 import signal
 import subprocess
 import warnings
-from collections import deque
 from typing import Any
 
-from ._ioxide import BaseLoop, _read_pipe_transport, _write_pipe_transport, sleep
+from ._ioxide import BaseLoop, _read_pipe_transport, _start, _write_pipe_transport, sleep
 from ._popen import Popen
 from .endpoints import EndpointMethods
+from .subprocess import SubprocessStreamProtocol
 
 logger = logging.getLogger("asyncio")
 
 _PIPE = subprocess.PIPE
+#: Options whose values need no checks but those that starting makes.
+_PLAIN_OPTIONS = frozenset({"cwd", "env"})
 _OWN_METHODS = (EndpointMethods.connect_read_pipe, EndpointMethods.connect_write_pipe)
 
 
@@ -29,7 +31,8 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     `connection_lost` last: when the process has exited and all pipes are closed.
     """
 
-    _extra: dict[str, Any]
+    #: Until there is something to close.
+    _closed = True
 
     def __init__(
         self,
@@ -40,26 +43,57 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         stdin: Any,
         stdout: Any,
         stderr: Any,
-        **options: Any,
+        options: dict[str, Any],
     ) -> None:
         super().__init__()
-        self._closed = True  # until there is something to close
         self._loop: Any = loop
         self._protocol: Any = protocol
+        #: Our own protocol need not be told of data, and hears of all else at once.
+        self._is_direct = type(protocol) is SubprocessStreamProtocol
         self._returncode: int | None = None
-        self._exit_waiters: set[Any] | None = set()
-        self._pending_calls: deque[tuple[Any, ...]] | None = deque()
-        self._pipes: dict[int, Any] = {
-            fd: None for fd, where in enumerate((stdin, stdout, stderr)) if where == _PIPE
-        }
-        self._proc: Any = Popen(args, shell, stdin, stdout, stderr, **options)
+        self._exit_waiters: list[Any] | None = []
+        self._pending_calls: list[tuple[Any, ...]] | None = []
+        self._pipes: dict[int, Any] = {}
+        if stdin is not None or stdout is not None or stderr is not None:
+            for fd, where in enumerate((stdin, stdout, stderr)):
+                if where == _PIPE:
+                    self._pipes[fd] = None
+        self._args = args
+        self._popen: Popen | None = None
+        plain = (not options or options.keys() <= _PLAIN_OPTIONS) and (
+            (stdin is None or (stdin == _PIPE and type(stdin) is int))
+            and (stdout is None or (stdout == _PIPE and type(stdout) is int))
+            and (stderr is None or (stderr == _PIPE and type(stderr) is int))
+        )
+        if plain:
+            if subprocess._active:  # type: ignore[attr-defined]
+                subprocess._cleanup()  # type: ignore[attr-defined]
+            pipes = (stdin is not None, stdout is not None, stderr is not None)
+            self._child: Any = _start(args, shell, pipes, options.get("cwd"), options.get("env"))
+        else:
+            self._popen = Popen(args, shell, stdin, stdout, stderr, **options)
+            self._child = self._popen._child
         self._closed = False
-        self._pid: int = self._proc.pid
-        self._extra["subprocess"] = self._proc
-        self._proc._child.watch(loop, self)
+        self._pid: int = self._child.pid
+        self._child.watch(loop, self)
         if loop.get_debug():
             program = args if isinstance(args, (bytes, str)) else args[0]
             logger.debug("process %r created: pid %s", program, self._pid)
+
+    @property
+    def _proc(self) -> Any:
+        """The process as a Popen; None after the end."""
+        return None if self._protocol is None else self._as_popen()
+
+    def _as_popen(self) -> Popen:
+        # Made for those who look: most programs never do.
+        if self._popen is None:
+            self._popen = Popen.of(self._child, self._args, self._returncode)
+        return self._popen
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return the process as a `subprocess.Popen` for the name "subprocess"."""
+        return self._as_popen() if name == "subprocess" else super().get_extra_info(name, default)
 
     def __repr__(self) -> str:
         info = [type(self).__name__]
@@ -94,12 +128,17 @@ class SubprocessTransport(asyncio.SubprocessTransport):
             # Without its loop a pipe closes when it is dropped.
             if end is not None and self._loop is not None and not self._loop.is_closed():
                 end.pipe.close()
-        if self._proc is None or self._returncode is not None or self._proc.poll() is not None:
+        if self._returncode is not None or self._protocol is None:
+            return
+        if self._child.poll() is not None:
             return
         if self._loop.get_debug():
             logger.warning("Close running child process: kill %r", self)
-        with contextlib.suppress(PermissionError):  # it may have become another user's
-            self._proc.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # another user's by now
+            self._child.send_signal(signal.SIGKILL)
+        if self._loop.is_closed() and subprocess._active is not None:  # type: ignore[attr-defined]
+            # Whoever starts the next child reaps this one.
+            subprocess._active.append(self._as_popen())  # type: ignore[attr-defined]
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if not self._closed:
@@ -118,10 +157,11 @@ class SubprocessTransport(asyncio.SubprocessTransport):
 
     def send_signal(self, signal: int) -> None:
         """Send the signal, unless the process has exited; ProcessLookupError after the end."""
-        if self._proc is None:
+        if self._protocol is None:
             raise ProcessLookupError()
         if self._returncode is None:
-            self._proc.send_signal(signal)
+            with contextlib.suppress(ProcessLookupError):  # as a Popen has it
+                self._child.send_signal(signal)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
@@ -131,12 +171,10 @@ class SubprocessTransport(asyncio.SubprocessTransport):
 
     async def _connect_pipes(self) -> None:
         """Give the pipes their transports."""
-        process = self._proc
-        pipes = (process.stdin, process.stdout, process.stderr)
+        pipes = self._child.pipes if self._popen is None else _pipes_of(self._popen)
         try:
-            for fd, pipe in enumerate(pipes):
-                if pipe is not None:
-                    await self._connect_pipe(fd, pipe)
+            for fd in self._pipes:
+                await self._connect_pipe(fd, pipes[fd])
         except BaseException:
             for pipe in pipes:
                 if pipe is not None:
@@ -151,22 +189,32 @@ class SubprocessTransport(asyncio.SubprocessTransport):
             # A subclass, or a program that wraps transports, has a word in it.
             _, self._pipes[fd] = await connect(lambda: kind(self, fd), pipe)
             return
-        end = kind(self, fd)
         make = _read_pipe_transport if fd else _write_pipe_transport
         # Its connection_made comes in the next turn, as the process's own will, and before that.
-        end.pipe = make(loop, pipe, end, None, contextvars.copy_context())
+        stream = self._protocol.stream_of(fd) if self._is_direct else None
+        if stream is None:
+            end = kind(self, fd)
+            end.pipe = make(loop, pipe, end, None, contextvars.copy_context())
+        else:
+            end = StreamEnd(self, fd)
+            stream._connection_lost_cb = end.connection_lost
+            end.pipe = make(loop, pipe, stream, None, None)
         self._pipes[fd] = end
 
     def _begin(self) -> None:
         """Begin to tell the protocol; what has happened so far is told of afterwards."""
-        loop = self._loop
-        loop.call_soon(self._protocol.connection_made, self)
+        if self._is_direct:
+            self._protocol.connection_made(self)
+            return
         pending, self._pending_calls = self._pending_calls, None
+        self._loop.call_soon(self._protocol.connection_made, self)
         for call in pending or ():
-            loop.call_soon(*call)
+            self._loop.call_soon(*call)
 
     def _call(self, callback: Any, *args: Any) -> None:
-        if self._pending_calls is not None:
+        if self._is_direct:
+            callback(*args)
+        elif self._pending_calls is not None:
             self._pending_calls.append((callback, *args))
         else:
             self._loop.call_soon(callback, *args)
@@ -181,7 +229,9 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     def _process_exited(self, returncode: int) -> None:
         if self._loop.get_debug():
             logger.info("%r exited with return code %r", self, returncode)
-        self._returncode = self._proc.returncode = returncode
+        self._returncode = returncode
+        if self._popen is not None:
+            self._popen.returncode = returncode
         self._call(self._protocol.process_exited)
         # Those who wait for the process need not wait for its pipes, which a grandchild may hold.
         waiters, self._exit_waiters = self._exit_waiters, None
@@ -192,28 +242,49 @@ class SubprocessTransport(asyncio.SubprocessTransport):
 
     async def _wait(self) -> int:
         """Wait until the process has exited, and return its return code."""
-        if self._returncode is not None:
-            return self._returncode
-        assert self._exit_waiters is not None
-        waiter = self._loop.create_future()
-        self._exit_waiters.add(waiter)
-        try:
-            code: int = await waiter
-            return code
-        finally:
-            if self._exit_waiters is not None:
-                self._exit_waiters.discard(waiter)
+        if self._returncode is None:
+            assert self._exit_waiters is not None
+            waiter = self._loop.create_future()
+            self._exit_waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if self._exit_waiters is not None:
+                    self._exit_waiters.remove(waiter)
+        assert self._returncode is not None
+        return self._returncode
 
     def _finish_if_over(self) -> None:
-        over = all(end is not None and end.disconnected for end in self._pipes.values())
-        if over and self._returncode is not None:
-            self._call(self._call_connection_lost)
+        if self._returncode is None:
+            return
+        for end in self._pipes.values():
+            if end is None or not end.disconnected:
+                return
+        self._call(self._call_connection_lost)
 
     def _call_connection_lost(self) -> None:
         try:
             self._protocol.connection_lost(None)
         finally:
-            self._loop = self._proc = self._protocol = None
+            self._loop = self._protocol = None
+
+
+class StreamEnd:
+    """The end of a pipe whose bytes go from the transport into a stream, or the other way, at once."""
+
+    __slots__ = ("disconnected", "fd", "pipe", "process")
+
+    def __init__(self, process: SubprocessTransport, fd: int) -> None:
+        self.process: SubprocessTransport | None = process
+        self.fd = fd
+        self.pipe: Any = None
+        self.disconnected = False
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        process, self.process = self.process, None
+        self.disconnected = True
+        if process is not None:
+            process._pipe_connection_lost(self.fd, exc)
 
 
 class WritePipeProtocol(asyncio.BaseProtocol):
@@ -278,7 +349,7 @@ class ProcessMethods(BaseLoop):
         return await self._start_process(
             # Without parameters: they may be secret.
             "run shell command",
-            protocol_factory,
+            protocol_factory(),
             cmd,
             True,
             (stdin, stdout, stderr),
@@ -307,7 +378,7 @@ class ProcessMethods(BaseLoop):
             raise ValueError("shell must be False")
         return await self._start_process(
             "execute program",
-            protocol_factory,
+            protocol_factory(),
             (program, *args),
             False,
             (stdin, stdout, stderr),
@@ -317,18 +388,17 @@ class ProcessMethods(BaseLoop):
     async def _start_process(
         self,
         what: str,
-        protocol_factory: Any,
+        protocol: Any,
         args: Any,
         shell: bool,
         stdio: tuple[Any, Any, Any],
         options: dict[str, Any],
     ) -> Any:
-        protocol = protocol_factory()
         debug = self.get_debug()
         if debug:
             what = f"{what} {args if shell else args[0]!r}"
             logger.debug(_describe(what, *stdio))
-        transport = SubprocessTransport(self, protocol, args, shell, *stdio, **options)
+        transport = SubprocessTransport(self, protocol, args, shell, *stdio, options)
         try:
             if transport._pipes:
                 await transport._connect_pipes()
@@ -344,6 +414,10 @@ class ProcessMethods(BaseLoop):
         if debug:
             logger.info("%s: %r", what, transport)
         return transport, protocol
+
+
+def _pipes_of(process: Popen) -> tuple[Any, Any, Any]:
+    return process.stdin, process.stdout, process.stderr
 
 
 def _describe(what: str, stdin: Any, stdout: Any, stderr: Any) -> str:

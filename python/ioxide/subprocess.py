@@ -7,7 +7,7 @@ import logging
 import subprocess
 from typing import Any
 
-from ._ioxide import StreamReader, StreamWriter
+from ._ioxide import StreamReader, StreamReaderProtocol, StreamWriter
 
 __all__ = ("create_subprocess_exec", "create_subprocess_shell")
 
@@ -22,21 +22,34 @@ _LIMIT = 65536
 
 
 class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
-    """Feeds a child's output into streams."""
+    """Feeds a child's output into streams.
+
+    On our own pipes the bytes do not come through here: each pipe has a stream's protocol, and this
+    one only hears of what ends.
+    """
+
+    stdin: Any = None
+    stdout: Any = None
+    stderr: Any = None
+    _transport: Any = None
+    _process_exited = False
+    _paused = False
+    _connection_lost = False
+    _stdin_closed_or_none: Any = None
 
     def __init__(self, limit: int, loop: Any) -> None:
         self._limit = limit
         self._loop = loop
-        self.stdin: Any = None
-        self.stdout: Any = None
-        self.stderr: Any = None
-        self._transport: Any = None
-        self._process_exited = False
         self._open_pipes: set[int] = set()
-        self._stdin_closed = loop.create_future()
-        self._paused = False
-        self._connection_lost = False
+        self._streams: dict[int, tuple[Any, Any]] = {}
         self._drain_waiters: set[Any] = set()
+
+    def stream_of(self, fd: int) -> Any:
+        """Return the protocol for a pipe that needs no other."""
+        reader: Any = StreamReader(limit=self._limit, loop=self._loop) if fd else None
+        protocol: Any = StreamReaderProtocol(reader, loop=self._loop)
+        self._streams[fd] = (reader, protocol)
+        return protocol
 
     def __repr__(self) -> str:
         info = [type(self).__name__]
@@ -48,20 +61,24 @@ class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        self.stdout = self._reader(transport, 1)
-        self.stderr = self._reader(transport, 2)
-        pipe = transport.get_pipe_transport(0)
-        if pipe is not None:
-            self.stdin = StreamWriter(pipe, protocol=self, reader=None, loop=self._loop)
+        for fd in (0, 1, 2):
+            pipe = transport.get_pipe_transport(fd)
+            if pipe is not None:
+                self._open(fd, pipe)
 
-    def _reader(self, transport: Any, fd: int) -> Any:
-        pipe = transport.get_pipe_transport(fd)
-        if pipe is None:
-            return None
-        reader: Any = StreamReader(limit=self._limit, loop=self._loop)
-        reader.set_transport(pipe)
+    def _open(self, fd: int, pipe: Any) -> None:
+        reader, protocol = self._streams.get(fd, (None, self))
+        if fd == 0:
+            self.stdin = StreamWriter(pipe, protocol=protocol, reader=None, loop=self._loop)
+            return
+        if reader is None:
+            reader = StreamReader(limit=self._limit, loop=self._loop)
+            reader.set_transport(pipe)
         self._open_pipes.add(fd)
-        return reader
+        if fd == 1:
+            self.stdout = reader
+        else:
+            self.stderr = reader
 
     def _output(self, fd: int) -> Any:
         return {1: self.stdout, 2: self.stderr}.get(fd)
@@ -84,11 +101,17 @@ class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
         self._open_pipes.discard(fd)
         self._close_if_over()
 
+    @property
+    def _stdin_closed(self) -> Any:
+        if self._stdin_closed_or_none is None:
+            self._stdin_closed_or_none = self._loop.create_future()
+        return self._stdin_closed_or_none
+
     def _stdin_lost(self, exc: Exception | None) -> None:
         if self.stdin is not None:
             self.stdin.close()
         self.connection_lost(exc)
-        if self._stdin_closed.done():
+        if 0 in self._streams or self._stdin_closed.done():
             return
         if exc is None:
             self._stdin_closed.set_result(None)
@@ -255,7 +278,7 @@ async def create_subprocess_exec(
 
     FileNotFoundError names a program that is not there.
     """
-    loop = asyncio.get_running_loop()
+    loop: Any = asyncio.get_running_loop()
     transport, protocol = await loop.subprocess_exec(
         lambda: SubprocessStreamProtocol(limit, loop),
         program,

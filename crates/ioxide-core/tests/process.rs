@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use ioxide_core::process::exit::{Child, Exit};
-use ioxide_core::process::spawn::{Plan, PreExec, SpawnError, Step};
+use ioxide_core::process::spawn::{Environment, Plan, PreExec, SpawnError, Step};
 
 fn string(text: &str) -> CString {
     CString::new(text).unwrap()
@@ -119,7 +119,7 @@ fn the_surroundings_are_as_planned() {
     let plan = Plan {
         directory: Some(string("/usr")),
         umask: Some(0o027),
-        environment: Some(strings(&["NAME=value with spaces"])),
+        environment: Some(strings(&["NAME=value with spaces"]).into_iter().collect()),
         new_session: true,
         ..shell(
             "pwd; umask; echo $NAME; cut -d' ' -f6 /proc/self/stat | grep -qx $$ && echo session",
@@ -133,7 +133,7 @@ fn the_environment_is_inherited_unless_given() {
     let script = "echo ${PATH:+set} ${HOME:+set}";
     assert!(output(shell(script)).starts_with("set"));
     let empty = Plan {
-        environment: Some(Vec::new()),
+        environment: Some(Environment::default()),
         ..shell("/usr/bin/env | grep -c ^HOME=; true")
     };
     assert_eq!(output(empty), "0\n");

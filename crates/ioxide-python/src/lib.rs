@@ -129,6 +129,7 @@ fn functions() -> Vec<ffi::PyMethodDef> {
             "_swap_current_task(loop, task)\n--\n\nSets the running task, returns the one before."
         ),
         function!("_spawn", process::spawn::spawn, "Starts a program."),
+        function!("_start", process::spawn::start, "Starts a program, without other options."),
         function!(
             "_join_workers",
             |_: Args<'_>| executor::at_exit::join_all(),

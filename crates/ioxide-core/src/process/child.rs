@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 
-use super::spawn::{Plan, PreExec, Step};
+use super::spawn::{Environment, Plan, PreExec, Step};
 
 /// The exit status of a child that does not reach its program.
 pub(super) const FAILED: libc::c_int = 255;
@@ -43,7 +43,7 @@ impl<'a> Orders<'a> {
         Self {
             plan,
             arguments: pointers(&plan.arguments),
-            environment: plan.environment.as_deref().map(pointers),
+            environment: plan.environment.as_ref().map(Environment::pointers),
             kept,
         }
     }

@@ -6,7 +6,7 @@
 //! changes its identity: memory must not be shared across privileges.
 #![allow(unsafe_code, reason = "system calls")]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -46,7 +46,43 @@ pub struct Plan {
     pub executables: Vec<CString>,
     pub arguments: Vec<CString>,
     /// `NAME=value` each; `None` is the parent's environment.
-    pub environment: Option<Vec<CString>>,
+    pub environment: Option<Environment>,
+}
+
+/// The environment of a program, in one piece: there are dozens of entries, and as a rule they are
+/// copied for every child.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// The entries, each with the zero at its end.
+    bytes: Vec<u8>,
+    starts: Vec<usize>,
+}
+
+impl Environment {
+    /// Adds `NAME=value`.
+    pub fn push(&mut self, entry: &CStr) {
+        self.starts.push(self.bytes.len());
+        self.bytes.extend_from_slice(entry.to_bytes_with_nul());
+    }
+
+    /// As `execve` takes it: ended by a null pointer, and valid as long as nothing is added.
+    pub(super) fn pointers(&self) -> Vec<*const libc::c_char> {
+        let starts = self.starts.iter();
+        starts
+            .map(|&start| self.bytes[start..].as_ptr().cast())
+            .chain([ptr::null()])
+            .collect()
+    }
+}
+
+impl<T: AsRef<CStr>> FromIterator<T> for Environment {
+    fn from_iter<I: IntoIterator<Item = T>>(entries: I) -> Self {
+        let mut environment = Self::default();
+        for entry in entries {
+            environment.push(entry.as_ref());
+        }
+        environment
+    }
 }
 
 /// What failed on the way to the program.
@@ -209,11 +245,8 @@ fn run_forked(orders: &Orders<'_>, report_to: RawFd, pre_exec: Option<PreExec<'_
 
 /// A pipe whose writing end is out of the way of the child's standard descriptors.
 fn report_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut fds = [-1; 2];
-    // SAFETY: `fds` has room for two descriptors.
-    sys::check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) })?;
-    // SAFETY: the call has just returned these descriptors, which nobody else owns.
-    let (reader, writer) = unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) };
+    let (reader, writer) = io::pipe()?;
+    let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
     if writer.as_raw_fd() > 2 {
         return Ok((reader, writer));
     }

@@ -15,6 +15,8 @@ pub(crate) struct ChildProcess {
     /// Where its end is watched for, and whom it is told to; empty when nobody waits.
     event_loop: ObjCell,
     transport: ObjCell,
+    /// The parent's ends of its pipes, by the child's numbers.
+    pipes: [ObjCell; 3],
 }
 
 static CLASS: Class = Class::new();
@@ -30,11 +32,17 @@ unsafe impl Native for ChildProcess {
     fn traverse(&self, visitor: &mut Visitor) {
         visitor.cell(&self.event_loop);
         visitor.cell(&self.transport);
+        for pipe in &self.pipes {
+            visitor.cell(pipe);
+        }
     }
 
     fn clear(&self) {
         self.event_loop.clear();
         self.transport.clear();
+        for pipe in &self.pipes {
+            pipe.clear();
+        }
     }
 }
 
@@ -69,11 +77,16 @@ unsafe impl Told for ChildProcess {
 
 impl ChildProcess {
     pub(crate) fn of(child: Child) -> PyResult<Own<ChildProcess>> {
+        ChildProcess::with_pipes(child, [const { ObjCell::empty() }; 3])
+    }
+
+    pub(crate) fn with_pipes(child: Child, pipes: [ObjCell; 3]) -> PyResult<Own<ChildProcess>> {
         ChildProcess {
             target: Target::new(&ChildProcess::KIND),
             child,
             event_loop: ObjCell::empty(),
             transport: ObjCell::empty(),
+            pipes,
         }
         .make()
     }
@@ -133,12 +146,20 @@ pub(super) fn build() -> PyResult<()> {
                 |this: &ChildProcess| value::int(this.child.pidfd().into()),
                 "A descriptor that is readable when the process has ended."),
         ])
-        .getset([crate::getter!(
-            ChildProcess,
-            "pid",
-            |this: &ChildProcess| value::int(this.child.pid().into()),
-            "The process's number."
-        )])
+        .getset([
+            crate::getter!(
+                ChildProcess,
+                "pid",
+                |this: &ChildProcess| value::int(this.child.pid().into()),
+                "The process's number."
+            ),
+            crate::getter!(
+                ChildProcess,
+                "pipes",
+                |this: &ChildProcess| value::tuple_of(this.pipes.iter().map(ObjCell::get_or_none)),
+                "The parent's ends of its pipes, or None, by the child's numbers."
+            ),
+        ])
         .build(&CLASS)?;
     Ok(())
 }

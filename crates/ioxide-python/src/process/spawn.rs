@@ -1,13 +1,13 @@
 //! From the arguments of `Popen` to a plan, and from a plan that failed to the exception that `Popen` raises.
 
 use super::child::ChildProcess;
-use crate::kit::{err, ffi, gil, value, Any, Args, Obj, Own, PyResult, Raised, Signature};
-use crate::{import, raise};
+use crate::kit::{err, ffi, gil, value, Any, Args, Obj, ObjCell, Own, PyResult, Raised, Signature};
+use crate::{import, intern, raise};
 use ioxide_core::process::exit::Child;
-use ioxide_core::process::spawn::{Plan, SpawnError, Step};
+use ioxide_core::process::spawn::{Environment, Plan, SpawnError, Step};
 use std::ffi::{CStr, CString};
-use std::io;
-use std::os::fd::RawFd;
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
 const NAMES: [&str; 16] = [
     "executables",
@@ -57,7 +57,7 @@ pub(crate) fn spawn(args: Args<'_>) -> PyResult<Own<ChildProcess>> {
         executables: c_strings(executables)?,
         arguments: c_strings(arguments)?,
         environment: match (env.some(), hook.some()) {
-            (Some(env), _) => Some(c_strings(env)?),
+            (Some(env), _) => Some(c_strings(env)?.into_iter().collect()),
             // The hook may change the child's environment, which is a copy by then.
             (None, Some(_)) => None,
             (None, None) => Some(own_environment()),
@@ -69,8 +69,112 @@ pub(crate) fn spawn(args: Args<'_>) -> PyResult<Own<ChildProcess>> {
     };
     match child {
         Ok(child) => ChildProcess::of(child),
-        Err(error) => Err(failed(&error, shown)),
+        Err(error) => match shown.tuple_items() {
+            [program, directory] => Err(failed(&error, program, directory)),
+            _ => Err(failed(&error, shown, shown)),
+        },
     }
+}
+
+/// `_start(args, shell, pipes, cwd, env)`: starts a program as nearly all are, without other options. `args` is a
+/// tuple, or the shell's line; `pipes` is a tuple of three, of which true ones become pipes.
+pub(crate) fn start(args: Args<'_>) -> PyResult<Own<ChildProcess>> {
+    const SIGNATURE: Signature<5> =
+        Signature::new("_start", ["args", "shell", "pipes", "cwd", "env"], 5);
+    let [Some(given), Some(shell), Some(pipes), Some(cwd), Some(env)] = args.bind(&SIGNATURE)?
+    else {
+        return Err(crate::event_loop::missing("_start", "env"));
+    };
+    let argv = if shell.truthy()? {
+        vec![value::str(SHELL)?, value::str("-c")?, given.own()]
+    } else {
+        given.collect()?
+    };
+    let Some(program) = argv.first() else {
+        return Err(crate::event_loop::missing("subprocess_exec", "program"));
+    };
+    let listed = value::list(argv.iter().cloned())?;
+    import!("sys", "audit")?.call(&[intern!("subprocess.Popen"), program, &listed, cwd, env])?;
+    let ends = Ends::new(pipes)?;
+    let plan = Plan {
+        stdio: ends.theirs(),
+        directory: cwd.some().map(c_string).transpose()?,
+        restore_signals: true,
+        close_fds: true,
+        executables: candidates(program, env)?,
+        arguments: argv
+            .iter()
+            .map(|argument| c_string(argument))
+            .collect::<PyResult<_>>()?,
+        environment: match env.some() {
+            Some(env) => {
+                let entries = import!("ioxide._popen", "_environment")?.call1(env)?;
+                Some(c_strings(&entries)?.into_iter().collect())
+            }
+            None => Some(own_environment()),
+        },
+        ..Plan::default()
+    };
+    match gil::released(|| plan.spawn(None)) {
+        Ok(child) => ChildProcess::with_pipes(child, ends.ours()?),
+        Err(error) => Err(failed(&error, program, cwd)),
+    }
+}
+
+const SHELL: &str = "/bin/sh";
+
+/// The pipes between the parent and a child, by the child's numbers.
+struct Ends([Option<(PipeReader, PipeWriter)>; 3]);
+
+impl Ends {
+    fn new(wanted: &Any) -> PyResult<Ends> {
+        let mut ends = Ends([None, None, None]);
+        for (place, wanted) in ends.0.iter_mut().zip(wanted.collect()?) {
+            if wanted.truthy()? {
+                *place = Some(io::pipe().map_err(|error| err::raise_os(&error))?);
+            }
+        }
+        Ok(ends)
+    }
+
+    fn theirs(&self) -> [Option<RawFd>; 3] {
+        let [stdin, stdout, stderr] = &self.0;
+        [
+            stdin.as_ref().map(|(reader, _)| reader.as_raw_fd()),
+            stdout.as_ref().map(|(_, writer)| writer.as_raw_fd()),
+            stderr.as_ref().map(|(_, writer)| writer.as_raw_fd()),
+        ]
+    }
+
+    /// The parent's ends as files; the child's are closed.
+    fn ours(self) -> PyResult<[ObjCell; 3]> {
+        let [stdin, stdout, stderr] = self.0;
+        Ok([
+            file(stdin.map(|(_, writer)| writer.into()), intern!("wb"))?,
+            file(stdout.map(|(reader, _)| reader.into()), intern!("rb"))?,
+            file(stderr.map(|(reader, _)| reader.into()), intern!("rb"))?,
+        ])
+    }
+}
+
+fn file(end: Option<OwnedFd>, mode: &Any) -> PyResult<ObjCell> {
+    let Some(end) = end else {
+        return Ok(ObjCell::empty());
+    };
+    let number = value::int(end.as_raw_fd().into())?;
+    let file = import!("io", "FileIO")?.call(&[&number, mode])?;
+    // The file owns it now.
+    let _ = end.into_raw_fd();
+    Ok(ObjCell::new(file))
+}
+
+/// The paths under which the program may be found.
+fn candidates(program: &Any, env: &Any) -> PyResult<Vec<CString>> {
+    let path = c_string(program)?;
+    if path.as_bytes().contains(&b'/') {
+        return Ok(vec![path]);
+    }
+    c_strings(&*import!("ioxide._popen", "_candidates")?.call(&[program, env])?)
 }
 
 /// The hook is Python code: the child is forked, and is an interpreter before it is the program.
@@ -95,17 +199,13 @@ fn spawn_with_hook(plan: &Plan, hook: &Any) -> Result<Child, SpawnError> {
 }
 
 /// What `Popen` raises when the program could not be started.
-fn failed(failure: &SpawnError, shown: &Any) -> Raised {
+fn failed(failure: &SpawnError, program: &Any, directory: &Any) -> Raised {
     if failure.step == Step::PreExec {
         return match import!("subprocess", "SubprocessError") {
             Ok(class) => raise!(class, "Exception occurred in preexec_fn."),
             Err(raised) => raised,
         };
     }
-    let (program, directory) = match shown.tuple_items() {
-        [program, directory] => (*program, *directory),
-        _ => (shown, shown),
-    };
     match failure.step {
         Step::Exec => raise_named(&failure.error, program),
         Step::Directory => raise_named(&failure.error, directory),
@@ -149,16 +249,16 @@ fn c_strings(objects: &Any) -> PyResult<Vec<CString>> {
 }
 
 /// The parent's environment as it is now: nobody can change it while the lock is held, but later somebody may.
-fn own_environment() -> Vec<CString> {
+fn own_environment() -> Environment {
     extern "C" {
         static environ: *const *const libc::c_char;
     }
-    let mut entries = Vec::new();
+    let mut entries = Environment::default();
     // SAFETY: an array of strings that a null pointer ends, or null; see above.
     unsafe {
         let mut at = environ;
         while !at.is_null() && !(*at).is_null() {
-            entries.push(CStr::from_ptr(*at).to_owned());
+            entries.push(CStr::from_ptr(*at));
             at = at.add(1);
         }
     }

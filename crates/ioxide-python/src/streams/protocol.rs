@@ -41,6 +41,8 @@ pub(crate) struct StreamReaderProtocol {
     client_transport: ObjCell,
     closed: ObjCell,
     lost_with: ObjCell,
+    /// Called with the exception when the connection is gone.
+    connection_lost_cb: ObjCell,
     source_traceback: ObjCell,
     dict: ObjCell,
     weak: WeakList,
@@ -103,6 +105,7 @@ impl Construct for StreamReaderProtocol {
             client_transport: ObjCell::empty(),
             closed: ObjCell::empty(),
             lost_with: ObjCell::empty(),
+            connection_lost_cb: ObjCell::empty(),
             source_traceback: ObjCell::empty(),
             dict: ObjCell::empty(),
             weak: WeakList::new(),
@@ -226,7 +229,13 @@ impl StreamReaderProtocol {
         self.reader.clear();
         self.task.clear();
         self.transport.clear();
-        Ok(())
+        match self.connection_lost_cb.take() {
+            Some(callback) => {
+                let none = Obj::none();
+                callback.call1(exception.unwrap_or(&none)).map(drop)
+            }
+            None => Ok(()),
+        }
     }
 
     fn break_reader(&self, exception: &Any) -> PyResult<()> {
@@ -353,7 +362,7 @@ impl StreamReaderProtocol {
 
 // What Python code sees.
 impl StreamReaderProtocol {
-    fn cells(&self) -> [&ObjCell; 10] {
+    fn cells(&self) -> [&ObjCell; 11] {
         [
             &self.event_loop,
             &self.reader,
@@ -364,6 +373,7 @@ impl StreamReaderProtocol {
             &self.client_transport,
             &self.closed,
             &self.lost_with,
+            &self.connection_lost_cb,
             &self.source_traceback,
         ]
     }
@@ -537,6 +547,12 @@ fn properties() -> Vec<ffi::PyGetSetDef> {
             "_client_connected_cb",
             client_connected,
             "What a server calls."
+        ),
+        field!(
+            This,
+            "_connection_lost_cb",
+            connection_lost_cb,
+            "Called with the exception when the connection is gone."
         ),
         field!(This, "_transport", transport, "The transport."),
         field!(This, "_task", task, "The client's task."),
