@@ -41,8 +41,15 @@ test: lint develop $(BIN)/.programs ## everything that must pass: Rust, Python, 
 	$(call say,Python tests)
 	@tools/install_servers.sh
 	@$(BIN)/python -m pytest
+	$(call say,a short soak: connections that break off in every way)
+	@$(BIN)/python -m tools.soak --seconds 20 --connections 4000
 	@$(MAKE) --no-print-directory kit-conformance kit-seeds
 	$(call say,everything passes on $(TAG))
+
+.PHONY: soak
+soak: release ## two minutes of 10,000 connections that break off in every way, with every byte checked
+	$(call say,the soak)
+	@$(BIN)/python -m tools.soak --seconds 120 --connections 10000
 
 .PHONY: bench
 bench: release $(BIN)/.bench ## measure beside asyncio and every installed peer
