@@ -43,16 +43,6 @@ def test_coroutine_functions_of_the_module_warn_too(aio, loop, name):
     loop.run_until_complete(main())
 
 
-@pytest.mark.parametrize("name", ["sleep", "wait_for", "to_thread"])
-def test_coroutine_functions_are_seen_as_such(aio, name, request):
-    import inspect
-
-    if name in ("sleep", "wait_for") and aio.__name__ == "ioxide":
-        reason = "a built-in function cannot carry the mark that inspect looks for"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
-    assert inspect.iscoroutinefunction(getattr(aio, name))
-
-
 def test_coroutine_of_a_task_never_run_is_closed_with_the_loop(aio):
     out = child.run(
         aio,

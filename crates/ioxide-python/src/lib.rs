@@ -27,6 +27,7 @@ use std::ffi::{c_int, c_void, CStr};
 fn build_classes() -> PyResult<()> {
     layout::verify()?;
     kit::context::find()?;
+    kit::class::build()?;
     kit::stop::build()?;
     future::build()?;
     task::build()?;
@@ -215,6 +216,13 @@ fn functions() -> Vec<ffi::PyMethodDef> {
     all
 }
 
+/// Which of the functions are coroutine functions.
+const COROUTINES: [(&str, &str); 3] = [
+    ("sleep", "(delay, result=None)"),
+    ("wait", "(fs, *, timeout=None, return_when='ALL_COMPLETED')"),
+    ("wait_for", "(fut, timeout)"),
+];
+
 /// Classes and interned names are made once and kept for the life of the process, for one interpreter.
 fn refuse_subinterpreters() -> PyResult<()> {
     // SAFETY: the lock is held, so that there is a current interpreter.
@@ -235,7 +243,7 @@ fn fill(module: &Any) -> PyResult<()> {
         // SAFETY: the module and the class are alive, the name is a C string.
         check(unsafe { ffi::PyModule_AddObjectRef(module.raw(), name.as_ptr(), class.raw()) })?;
     }
-    kit::class::add_functions(module, functions())?;
+    kit::class::add_functions(module, functions(), &COROUTINES)?;
     let version = value::str(env!("CARGO_PKG_VERSION"))?;
     // SAFETY: as above.
     check(unsafe {

@@ -93,7 +93,7 @@ fn spawn_or_close(coro: &Any, event_loop: Option<&Any>) -> PyResult<Obj> {
 /// `loop.create_task(coro)`.
 #[inline]
 pub(crate) fn spawn(event_loop: &Any, coro: &Any) -> PyResult<Obj> {
-    match EventLoop::exact(event_loop) {
+    match EventLoop::making_tasks(event_loop) {
         Some(native) => native.spawn(coro),
         None => event_loop.method(intern!("create_task"), &[coro]),
     }
@@ -101,7 +101,7 @@ pub(crate) fn spawn(event_loop: &Any, coro: &Any) -> PyResult<Obj> {
 
 /// `loop.create_task(...)` with the arguments as they came.
 pub(crate) fn spawn_with(event_loop: &Any, args: Args<'_>) -> PyResult<Obj> {
-    match (EventLoop::exact(event_loop), args.positional()) {
+    match (EventLoop::making_tasks(event_loop), args.positional()) {
         (Some(native), [coro]) if !args.has_keywords() => native.spawn(coro),
         (Some(native), [_]) => native.create_task(args),
         _ => {

@@ -189,7 +189,7 @@ impl WaitFor {
         #[cfg(not(Py_3_12))]
         {
             let awaited = self.awaited.get_or_none();
-            let task = match EventLoop::exact(event_loop) {
+            let task = match EventLoop::making_tasks(event_loop) {
                 Some(native) if native.makes_plain_tasks() && is_coroutine(&awaited)? => {
                     Task::spawn(native, &awaited, None, None, true)?.into_obj()
                 }

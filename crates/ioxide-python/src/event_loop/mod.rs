@@ -186,6 +186,13 @@ impl EventLoop {
         Future::new(self.as_any())
     }
 
+    /// Frameworks replace `loop.create_task` on an instance, and expect that every task is made by theirs.
+    fn attribute_set(&self, name: &Any) {
+        if name.is(intern!("create_task")) {
+            self.own_create_task.set(true);
+        }
+    }
+
     /// `create_task(coro, *, name, context, eager_start, **kwargs)`, through the factory if there is one.
     pub(crate) fn create_task(&self, args: Args<'_>) -> PyResult<Obj> {
         let [coro, ..] = args.positional() else {
@@ -318,6 +325,10 @@ pub(crate) fn build() -> PyResult<()> {
     ClassSpec::new::<EventLoop>(c"ioxide.BaseLoop")
         .doc(c"What is native of ioxide.EventLoop.")
         .constructible::<EventLoop>()
+        .slot(
+            ffi::Py_tp_setattro,
+            crate::observed!(EventLoop, EventLoop::attribute_set),
+        )
         .methods([
             crate::method!(noargs EventLoop, "run_forever", lifecycle::run_forever,
                 "Runs until stop() is called."),
@@ -331,21 +342,21 @@ pub(crate) fn build() -> PyResult<()> {
                 "Closes descriptors, drops what was scheduled."),
             crate::method!(noargs EventLoop, "time",
                 |this: &EventLoop| this.clock.seconds(), "The loop's clock, in seconds."),
-            crate::method!(args EventLoop, "call_soon", EventLoop::call_soon,
+            crate::method!(leading EventLoop, "call_soon", ["callback"], EventLoop::call_soon,
                 "Calls callback(*args) in the next turn. Not thread-safe."),
-            crate::method!(args EventLoop, "call_soon_threadsafe", EventLoop::call_soon_threadsafe,
+            crate::method!(leading EventLoop, "call_soon_threadsafe", ["callback"], EventLoop::call_soon_threadsafe,
                 "As call_soon, from any thread."),
             crate::method!(onearg EventLoop, "_add_callback_signalsafe",
                 EventLoop::add_ready_handle, "Makes a Handle ready."),
-            crate::method!(args EventLoop, "call_later", EventLoop::call_later,
+            crate::method!(leading EventLoop, "call_later", ["delay", "callback"], EventLoop::call_later,
                 "Calls callback(*args) after delay seconds."),
-            crate::method!(args EventLoop, "call_at", EventLoop::call_at,
+            crate::method!(leading EventLoop, "call_at", ["when", "callback"], EventLoop::call_at,
                 "Calls callback(*args) when time() has reached when."),
             crate::method!(noargs EventLoop, "create_future", EventLoop::create_future,
                 "A pending Future of this loop."),
-            crate::method!(args EventLoop, "create_task", EventLoop::create_task,
+            crate::method!(leading EventLoop, "create_task", ["coro"], EventLoop::create_task,
                 "A Task that runs the coroutine on this loop."),
-            crate::method!(onearg EventLoop, "set_task_factory", EventLoop::set_task_factory,
+            crate::method!(given EventLoop, "set_task_factory", "factory", EventLoop::set_task_factory,
                 "Sets the callable (loop, coro, **kwargs) that makes tasks, or None."),
             crate::method!(noargs EventLoop, "get_task_factory",
                 |this: &EventLoop| this.task_factory.get_or_none(), "The task factory, or None."),
@@ -355,25 +366,25 @@ pub(crate) fn build() -> PyResult<()> {
             crate::method!(args EventLoop, "_add_writer",
                 |this: &EventLoop, args: Args<'_>| this.add_callback(Side::Write, "add_writer", args),
                 "Calls callback(*args) whenever fd is writable."),
-            crate::method!(args EventLoop, "add_reader",
+            crate::method!(leading EventLoop, "add_reader", ["fd", "callback"],
                 |this: &EventLoop, args: Args<'_>| -> PyResult<()> {
                     this.add_callback(Side::Read, "add_reader", args).map(drop)
                 },
                 "Calls callback(*args) whenever fd is readable."),
-            crate::method!(args EventLoop, "add_writer",
+            crate::method!(leading EventLoop, "add_writer", ["fd", "callback"],
                 |this: &EventLoop, args: Args<'_>| -> PyResult<()> {
                     this.add_callback(Side::Write, "add_writer", args).map(drop)
                 },
                 "Calls callback(*args) whenever fd is writable."),
-            crate::method!(onearg EventLoop, "remove_reader",
+            crate::method!(given EventLoop, "remove_reader", "fd",
                 |this: &EventLoop, fd: &Any| io::remove_callback(this, Side::Read, fd),
                 "Ends add_reader; False if there was none."),
-            crate::method!(onearg EventLoop, "remove_writer",
+            crate::method!(given EventLoop, "remove_writer", "fd",
                 |this: &EventLoop, fd: &Any| io::remove_callback(this, Side::Write, fd),
                 "Ends add_writer; False if there was none."),
             crate::method!(noargs EventLoop, "get_debug", EventLoop::debug,
                 "Whether the loop is in debug mode."),
-            crate::method!(onearg EventLoop, "set_debug", EventLoop::debug_method,
+            crate::method!(given EventLoop, "set_debug", "enabled", EventLoop::debug_method,
                 "Switches debug mode."),
             crate::method!(onearg EventLoop, "_track_origins",
                 |_: &EventLoop, on: &Any| lifecycle::track_origins(on.truthy()?),
@@ -388,6 +399,7 @@ pub(crate) fn build() -> PyResult<()> {
         ])
         .methods(crate::executor::methods())
         .getset(crate::executor::getset())
+        .coroutines(crate::transport::operation::COROUTINES)
         .methods(crate::transport::operation::loop_methods())
         .getset([
             crate::getter!(EventLoop, "_ready", EventLoop::ready_objects, "What waits for its turn."),

@@ -157,7 +157,7 @@ impl EventLoop {
 /// What a loop has for executors.
 pub(crate) fn methods() -> [ffi::PyMethodDef; 2] {
     [
-        crate::method!(args EventLoop, "run_in_executor", EventLoop::run_in_executor,
+        crate::method!(leading EventLoop, "run_in_executor", ["executor", "func"], EventLoop::run_in_executor,
             "Calls func(*args) in the executor, or in the default one for None; a Future."),
         crate::method!(args EventLoop, "_to_thread", EventLoop::to_thread,
             "Calls func(*args, **kwargs) in a thread and a copy of the context; a Future."),

@@ -57,6 +57,36 @@ impl<'a> Args<'a> {
             .map(|(name, value)| (*name, *value))
     }
 
+    /// Hands on the arguments with the first ones, which have these names, in their positions: for functions that
+    /// take any number of arguments after them.
+    #[cold]
+    pub(crate) fn leading<R>(
+        &self,
+        names: &[&str],
+        f: impl FnOnce(Args<'_>) -> PyResult<R>,
+    ) -> PyResult<R> {
+        let mut first = self.positional().to_vec();
+        let mut named = Vec::new();
+        for (name, value) in self.keywords() {
+            named.push((name, name.to_str()?, value));
+        }
+        while let Some(expected) = names.get(first.len()) {
+            match named.iter().position(|(_, name, _)| name == expected) {
+                Some(index) => first.push(named.remove(index).2),
+                None => break,
+            }
+        }
+        let positional = first.len();
+        first.extend(named.iter().map(|(_, _, value)| *value));
+        let keys: Vec<&Any> = named.iter().map(|(name, _, _)| *name).collect();
+        let keys = value::tuple(&keys)?;
+        f(Args {
+            all: &first,
+            positional,
+            names: (!named.is_empty()).then_some(&*keys),
+        })
+    }
+
     /// Binds the arguments to the parameters of `signature`; what was not given is `None`.
     pub(crate) fn bind<const N: usize>(
         &self,

@@ -51,6 +51,8 @@ pub(crate) struct EventLoop {
     pub(crate) thread: Cell<u64>,
     pub(crate) exception_handler: ObjCell,
     pub(crate) task_factory: ObjCell,
+    /// Whether somebody has set a `create_task` on this very loop, which is then what makes its tasks.
+    pub(crate) own_create_task: Cell<bool>,
     /// Whether the factory is of the newer kind, which takes `name=`.
     pub(crate) factory_takes_name: Cell<bool>,
     /// The weak set of asynchronous generators that were begun.
@@ -119,6 +121,7 @@ impl EventLoop {
             thread: Cell::new(0),
             exception_handler: ObjCell::empty(),
             task_factory: ObjCell::empty(),
+            own_create_task: Cell::new(false),
             factory_takes_name: Cell::new(true),
             asyncgens: ObjCell::empty(),
             asyncgens_shutdown: Cell::new(false),
@@ -140,6 +143,12 @@ impl EventLoop {
             return Some(unsafe { object.cast_unchecked() });
         }
         None
+    }
+
+    /// As [`EventLoop::exact`], if it makes its tasks by our own `create_task`.
+    #[inline(always)]
+    pub(crate) fn making_tasks(object: &Any) -> Option<&EventLoop> {
+        Self::exact(object).filter(|native| !native.own_create_task.get())
     }
 
     /// Notes which class is the façade.

@@ -13,7 +13,7 @@ mod reading;
 mod storage;
 pub(crate) mod writer;
 
-use crate::kit::{err, ffi, value, Any, Args, ObjCell, PyResult, Raised, Signature};
+use crate::kit::{err, ffi, value, Any, ObjCell, PyResult, Raised};
 use crate::{intern, raise};
 use std::cell::Cell;
 
@@ -46,29 +46,7 @@ macro_rules! flag {
     };
 }
 
-/// A method with one parameter, which may be given by name.
-macro_rules! given {
-    ($class:ty, $name:literal, $parameter:literal, $f:expr, $doc:literal) => {
-        $crate::method!(args $class, $name,
-            |this: &$class, args: $crate::kit::Args<'_>| {
-                const SIGNATURE: $crate::kit::Signature<1> =
-                    $crate::kit::Signature::new($name, [$parameter], 1);
-                ($f)(this, $crate::streams::only(args, &SIGNATURE)?)
-            }, $doc)
-    };
-}
-
-use {field, flag, given};
-
-/// The one argument of such a method.
-#[inline]
-fn only<'a>(args: Args<'a>, signature: &Signature<1>) -> PyResult<&'a Any> {
-    if let ([only], false) = (args.positional(), args.has_keywords()) {
-        return Ok(only);
-    }
-    let [only] = args.bind(signature)?;
-    only.ok_or_else(|| raise!(err::type_error(), "an argument is missing"))
-}
+use {field, flag};
 
 /// Sets the field behind a property; `None` empties it.
 fn assign(cell: &ObjCell, value: Option<&Any>) -> PyResult<()> {

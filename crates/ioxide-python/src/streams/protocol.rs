@@ -4,7 +4,7 @@ use super::draining::Draining;
 use super::flow::Flow;
 use super::reader::StreamReader;
 use super::writer::StreamWriter;
-use super::{field, flag, given, report};
+use super::{field, flag, report};
 use crate::future::{self, settle, FutureView};
 use crate::kit::class::{Construct, WeakList};
 use crate::kit::{
@@ -435,22 +435,19 @@ fn settle_closed(closed: &Any, exception: Option<&Any>) -> PyResult<()> {
 fn methods() -> Vec<ffi::PyMethodDef> {
     type This = StreamReaderProtocol;
     vec![
-        given!(
-            StreamReaderProtocol,
+        crate::method!(given StreamReaderProtocol,
             "connection_made",
             "transport",
             This::connection_made,
             "The connection stands."
         ),
-        given!(
-            StreamReaderProtocol,
+        crate::method!(given StreamReaderProtocol,
             "connection_lost",
             "exc",
             This::connection_lost,
             "The connection is gone."
         ),
-        given!(
-            StreamReaderProtocol,
+        crate::method!(given StreamReaderProtocol,
             "data_received",
             "data",
             This::data_received,
@@ -464,15 +461,13 @@ fn methods() -> Vec<ffi::PyMethodDef> {
             "The transport takes more."),
         crate::method!(noargs StreamReaderProtocol, "_drain_helper", Draining::of_protocol,
             "Waits until the transport takes more."),
-        given!(
-            StreamReaderProtocol,
+        crate::method!(given StreamReaderProtocol,
             "_get_close_waiter",
             "stream",
             |this: &This, _: &Any| this.closed(),
             "The future that is done when the connection is closed."
         ),
-        given!(
-            StreamReaderProtocol,
+        crate::method!(given StreamReaderProtocol,
             "_replace_transport",
             "transport",
             This::replace_transport,
@@ -572,6 +567,7 @@ pub(super) fn build() -> PyResult<()> {
         .constructible::<StreamReaderProtocol>()
         .dict(offset_of!(StreamReaderProtocol, dict))
         .weak(offset_of!(StreamReaderProtocol, weak))
+        .coroutines([("_drain_helper", "(self)")])
         .methods(methods())
         .getset(properties())
         .build(&CLASS)?;

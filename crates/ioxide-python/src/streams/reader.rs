@@ -3,7 +3,7 @@
 use super::operation::Operation;
 use super::reading::Reading;
 use super::storage::Storage;
-use super::{field, flag, given, required, DEFAULT_LIMIT};
+use super::{field, flag, required, DEFAULT_LIMIT};
 use crate::kit::buffer::Buffer;
 use crate::kit::class::{Construct, WeakList};
 use crate::kit::{
@@ -379,8 +379,7 @@ fn methods() -> Vec<ffi::PyMethodDef> {
         crate::method!(args StreamReader, "readuntil", StreamReader::read_until,
             "Reads until the separator, or one of a tuple of them, has been read.\n\n\
              IncompleteReadError if EOF comes first, LimitOverrunError beyond the limit."),
-        given!(
-            StreamReader,
+        crate::method!(given StreamReader,
             "feed_data",
             "data",
             StreamReader::feed_object,
@@ -392,22 +391,19 @@ fn methods() -> Vec<ffi::PyMethodDef> {
             "Whether everything was read and nothing more will come."),
         crate::method!(noargs StreamReader, "exception",
             |this: &StreamReader| this.exception.get_or_none(), "The exception that reads raise, or None."),
-        given!(
-            StreamReader,
+        crate::method!(given StreamReader,
             "set_exception",
             "exc",
             StreamReader::set_exception,
             "Makes every read raise it."
         ),
-        given!(
-            StreamReader,
+        crate::method!(given StreamReader,
             "set_transport",
             "transport",
             StreamReader::set_transport,
             "What to pause and resume."
         ),
-        given!(
-            StreamReader,
+        crate::method!(given StreamReader,
             "_replace_transport",
             "transport",
             StreamReader::replace_transport,
@@ -494,6 +490,13 @@ pub(super) fn build() -> PyResult<()> {
                 Operation::next()
             )),
         )
+        .coroutines([
+            ("read", "(self, n=-1)"),
+            ("readline", "(self)"),
+            ("readexactly", "(self, n)"),
+            ("readuntil", "(self, separator=b'\\n')"),
+            ("_wait_for_data", "(self, func_name)"),
+        ])
         .methods(methods())
         .getset(properties())
         .build(&CLASS)?;

@@ -2,8 +2,8 @@
 
 use super::closing::Closing;
 use super::draining::Draining;
+use super::field;
 use super::reader::StreamReader;
-use super::{field, given};
 use crate::kit::class::{Construct, WeakList};
 use crate::kit::{
     err, ffi, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult,
@@ -228,15 +228,13 @@ macro_rules! forwarded {
 
 fn methods() -> Vec<ffi::PyMethodDef> {
     vec![
-        given!(
-            StreamWriter,
+        crate::method!(given StreamWriter,
             "write",
             "data",
             StreamWriter::write,
             "Sends the bytes, or keeps them to be sent."
         ),
-        given!(
-            StreamWriter,
+        crate::method!(given StreamWriter,
             "writelines",
             "data",
             StreamWriter::write_lines,
@@ -273,6 +271,15 @@ pub(super) fn build() -> PyResult<()> {
             ffi::Py_tp_repr,
             crate::unary!(StreamWriter, StreamWriter::repr),
         )
+        .coroutines([
+            ("drain", "(self)"),
+            ("wait_closed", "(self)"),
+            (
+                "start_tls",
+                "(self, sslcontext, *, server_hostname=None, ssl_handshake_timeout=None, \
+                 ssl_shutdown_timeout=None)",
+            ),
+        ])
         .methods(methods())
         .getset([
             crate::getter!(

@@ -496,6 +496,17 @@ operation!(writable, "_sock_writable", ["sock"], 1, |[sock]| {
     Ok(request(Action::Writable, sock, 0))
 });
 
+/// Which of them are coroutine functions, with their signatures.
+pub(crate) const COROUTINES: [crate::kit::class::Shape; 7] = [
+    ("sock_recv", "(self, sock, n)"),
+    ("sock_recv_into", "(self, sock, buf)"),
+    ("sock_recvfrom", "(self, sock, bufsize)"),
+    ("sock_recvfrom_into", "(self, sock, buf, nbytes=0)"),
+    ("sock_sendall", "(self, sock, data)"),
+    ("sock_sendto", "(self, sock, data, address)"),
+    ("sock_accept", "(self, sock)"),
+];
+
 /// The loop's methods.
 pub(crate) fn loop_methods() -> Vec<ffi::PyMethodDef> {
     vec![

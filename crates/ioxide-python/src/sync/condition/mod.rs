@@ -202,13 +202,14 @@ pub(super) fn build() -> PyResult<()> {
         .dict(offset_of!(Condition, dict))
         .weak(offset_of!(Condition, weak))
         .slot(crate::kit::ffi::Py_tp_repr, crate::unary!(Condition, Condition::repr))
+        .coroutines([("wait", "(self)"), ("wait_for", "(self, predicate)")])
         .methods([
             crate::method!(noargs Condition, "locked", Condition::locked, "The lock's locked()."),
             crate::method!(noargs Condition, "acquire", Condition::acquire, "The lock's acquire()."),
             crate::method!(noargs Condition, "release", Condition::release, "The lock's release()."),
             crate::method!(noargs Condition, "wait", Condition::wait,
                 "Gives the lock up, waits to be notified, and returns True holding the lock again."),
-            crate::method!(onearg Condition, "wait_for", Condition::wait_for,
+            crate::method!(given Condition, "wait_for", "predicate", Condition::wait_for,
                 "Waits until predicate() is true, and returns what it returned."),
             crate::method!(args Condition, "notify", Condition::notify,
                 "Wakes n of those who wait; the lock must be held."),

@@ -11,8 +11,8 @@ fn methods() -> [ffi::PyMethodDef; 16] {
         method!(noargs Queue, "qsize", Queue::qsize, "How many items there are."),
         method!(noargs Queue, "empty", Queue::empty, "Whether there is no item."),
         method!(noargs Queue, "full", Queue::full, "Whether there are maxsize items."),
-        method!(onearg Queue, "put", Queue::put, "Waits for room and puts the item."),
-        method!(onearg Queue, "put_nowait", Queue::put_nowait,
+        method!(given Queue, "put", "item", Queue::put, "Waits for room and puts the item."),
+        method!(given Queue, "put_nowait", "item", Queue::put_nowait,
             "Puts the item; QueueFull if there is no room."),
         method!(noargs Queue, "get", Queue::get, "Waits for an item, takes and returns it."),
         method!(noargs Queue, "get_nowait", Queue::get_nowait,
@@ -123,6 +123,7 @@ pub(super) fn build() -> PyResult<()> {
         .generic()
         .slot(ffi::Py_tp_repr, crate::unary!(Queue, Queue::repr))
         .slot(ffi::Py_tp_str, crate::unary!(Queue, Queue::str))
+        .coroutines([("put", "(self, item)"), ("get", "(self)"), ("join", "(self)")])
         .methods(methods())
         .getset(properties())
         .build(&CLASS)?;
