@@ -145,5 +145,6 @@ def test_the_fastest_address_wins():
         assert transport.get_extra_info("peername") == (host, port)
         transport.close()
         server.close()
+        await server.wait_closed()
 
     run(main())

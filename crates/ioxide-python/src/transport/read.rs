@@ -5,10 +5,11 @@ use super::channel::{Channel, Medium};
 use super::closing;
 use super::feed::Feed;
 use crate::kit::buffer::Buffer;
-use crate::kit::{err, value, Obj, PyResult, Raised};
+use crate::kit::{err, value, Native, Obj, PyResult, Raised};
 use crate::runtime::io::Side;
 use crate::runtime::work::Work;
 use crate::streams::protocol::StreamReaderProtocol;
+use crate::streams::reader::StreamReader;
 use crate::{intern, raise};
 use ioxide_core::sys;
 use std::io;
@@ -35,6 +36,13 @@ enum Received {
     /// The other end will send no more.
     Eof,
     Failed(io::Error),
+}
+
+/// What a read into a bytes object has brought.
+struct Large {
+    filled: PyResult<Result<Obj, Received>>,
+    /// More waits than such an object takes.
+    more: bool,
 }
 
 impl From<io::Result<usize>> for Received {
@@ -87,8 +95,8 @@ impl Channel {
     /// Reads bytes and delivers them; says whether there may be more.
     #[inline]
     fn read_data(&self) -> PyResult<bool> {
-        if self.large.get() {
-            return self.read_large();
+        if let Some(large) = self.receive_large() {
+            return self.take_large(large, |data| self.deliver(data));
         }
         let mut capacity = 0;
         let mut data: Option<PyResult<Obj>> = None;
@@ -113,23 +121,39 @@ impl Channel {
         }
     }
 
-    /// As [`Channel::read_data`], for a connection that has much to say: right into a bytes object.
-    fn read_large(&self) -> PyResult<bool> {
+    /// Receives right into a bytes object, from a connection that has much to say. Nothing if it has less now.
+    #[inline]
+    fn receive_large(&self) -> Option<Large> {
+        if !self.large.get() {
+            return None;
+        }
         let fd = self.base.descriptor.usable();
         let waiting = fd.and_then(sys::readable).unwrap_or(0);
         if waiting < LARGE {
             self.large.set(false);
-            return self.read_data();
+            return None;
         }
         let capacity = waiting.min(LARGEST);
         let filled = value::bytes_filled(capacity, |space| match self.receive(space) {
             Received::Bytes(count) => Ok(count),
             other => Err(other),
         });
-        match filled {
+        Some(Large {
+            filled,
+            more: waiting > capacity,
+        })
+    }
+
+    /// Gives on what [`Channel::receive_large`] has brought; says whether there may be more.
+    fn take_large(
+        &self,
+        large: Large,
+        deliver: impl FnOnce(PyResult<Obj>) -> PyResult<()>,
+    ) -> PyResult<bool> {
+        match large.filled {
             Ok(Err(received)) => self.without_bytes(received).map(|()| false),
-            Ok(Ok(data)) => self.deliver(Ok(data)).map(|()| waiting > capacity),
-            Err(raised) => self.deliver(Err(raised)).map(|()| false),
+            Ok(Ok(data)) => deliver(Ok(data)).map(|()| large.more),
+            Err(raised) => deliver(Err(raised)).map(|()| false),
         }
     }
 
@@ -148,6 +172,23 @@ impl Channel {
         let Some(reader) = reader else {
             return self.read_data();
         };
+        // Much is read when the coroutine that waits for it goes on, so that it does not lie around meanwhile.
+        if self.large.get() && reader.read_later()? {
+            return Ok(false);
+        }
+        let (received, capacity) = self.receive_into(&reader)?;
+        match received {
+            Received::Bytes(count) => {
+                self.delivered(reader.after_feeding(), "data_received")?;
+                Ok(count == capacity)
+            }
+            received => self.without_bytes(received).map(|()| false),
+        }
+    }
+
+    /// Receives into the reader, which is told by the caller; also gives back how much would have fitted.
+    #[inline]
+    fn receive_into(&self, reader: &StreamReader) -> PyResult<(Received, usize)> {
         let mut capacity = 0;
         let mut taken = Ok(());
         let received = self.base.with_loop(|event_loop| {
@@ -155,18 +196,45 @@ impl Channel {
             capacity = space.len();
             let received = self.receive(space);
             if let Received::Bytes(count) = received {
+                self.large.set(count >= LARGE);
                 // SAFETY: the kernel has initialised as many bytes as it counts.
                 taken = reader.take_in(unsafe { space[..count].assume_init_ref() });
             }
             Ok(received)
         })?;
+        self.delivered(taken, "data_received")?;
+        Ok((received, capacity))
+    }
+
+    /// Reads what [`StreamReader::read_later`] has left for the coroutine that goes on now. What is not bytes the
+    /// driver will report again: the protocol must not be called from within a coroutine.
+    pub(crate) fn read_for(&self, reader: &StreamReader) -> PyResult<()> {
+        let protocol = self.base.protocol.get_or_none();
+        let own = StreamReaderProtocol::untouched(&protocol)
+            .and_then(StreamReaderProtocol::direct_reader)
+            .is_some_and(|own| own.as_any().is(reader.as_any()));
+        if !own || !self.base.is_reading() || self.base.ended.get() {
+            return Ok(());
+        }
+        let taken = match self.receive_large() {
+            Some(Large { filled, .. }) => match filled {
+                Ok(Ok(data)) => reader.take_in_object(&data),
+                Ok(Err(received)) => return self.unless_failed(received),
+                Err(raised) => Err(raised),
+            },
+            None => match self.receive_into(reader)?.0 {
+                Received::Bytes(_) => Ok(()),
+                received => return self.unless_failed(received),
+            },
+        };
+        self.delivered(taken.and_then(|()| reader.after_feeding()), "data_received")
+    }
+
+    #[cold]
+    fn unless_failed(&self, received: Received) -> PyResult<()> {
         match received {
-            Received::Bytes(count) => {
-                let delivered = taken.and_then(|()| reader.after_feeding());
-                self.delivered(delivered, "data_received")?;
-                Ok(count == capacity)
-            }
-            received => self.without_bytes(received).map(|()| false),
+            Received::Failed(_) => self.without_bytes(received),
+            Received::Bytes(_) | Received::Nothing | Received::Eof => Ok(()),
         }
     }
 
