@@ -69,6 +69,58 @@ def test_burst_is_told_of_completely_and_in_order(loop):
     assert came == expected
 
 
+def test_signal_during_a_long_callback_is_told_of_after_it(loop):
+    came = []
+
+    def long():
+        send()
+        deadline = time.monotonic() + 0.02
+        while time.monotonic() < deadline:  # busy, with every chance for Python to see the signal
+            pass
+        assert came == [], "a handler is a callback among others, and never interrupts one"
+        loop.call_soon(came.append, "next callback")
+
+    loop.add_signal_handler(signal.SIGUSR1, came.append, "signal")
+    loop.call_soon(long)
+    run_until(loop, lambda: len(came) == 2)
+    assert set(came) == {"signal", "next callback"}
+
+
+def test_signal_from_another_process_wakes_an_idle_loop(loop):
+    async def main():
+        came = loop.create_future()
+        loop.add_signal_handler(signal.SIGUSR1, came.set_result, True)
+        process = await ioxide.create_subprocess_shell(f"kill -USR1 {os.getpid()}")
+        assert await came
+        assert await process.wait() == 0
+
+    loop.run_until_complete(asyncio.wait_for(main(), 10))
+
+
+def test_burst_from_another_thread_while_the_loop_works_is_told_of(loop):
+    # The kernel merges equal signals that are pending: what counts is that the last one is heard.
+    came = 0
+
+    def count():
+        nonlocal came
+        came += 1
+
+    async def main():
+        thread.start()
+        while thread.is_alive():
+            await asyncio.sleep(0)
+        heard = came
+        assert 0 < heard <= 10_000
+        send()
+        while came == heard:
+            await asyncio.sleep(0)
+
+    loop.add_signal_handler(signal.SIGUSR1, count)
+    thread = threading.Thread(target=lambda: [send() for _ in range(10_000)])
+    loop.run_until_complete(asyncio.wait_for(main(), 15))
+    thread.join()
+
+
 def test_overflowing_pipe_loses_no_kind_of_signal(loop):
     came = set()
     for number in (signal.SIGUSR1, signal.SIGUSR2):

@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import pytest
-from house.programs import python
 
 import ioxide
 
@@ -504,31 +503,3 @@ def test_child_that_outlives_its_loop_is_warned_about_and_reaped_later():
     while "sleep" in children() and time.monotonic() < deadline:
         output_of("true")
     assert "sleep" not in children()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_multiprocessing_with_a_loop_in_parent_and_child(tmp_path, method):
-    program = """
-import asyncio, multiprocessing, sys, ioxide
-
-async def child():
-    process = await ioxide.create_subprocess_exec("true")
-    return await process.wait()
-
-def in_child():
-    sys.exit(40 + ioxide.run(child()))
-
-async def main(context):
-    assert await child() == 0
-    process = context.Process(target=in_child)
-    process.start()
-    await asyncio.to_thread(process.join)
-    assert process.exitcode == 40
-    assert await child() == 0
-
-if __name__ == "__main__":
-    ioxide.run(main(multiprocessing.get_context(sys.argv[1])))
-"""
-    (tmp_path / "program.py").write_text(program)
-    assert python("-W", "ignore", "program.py", method, cwd=tmp_path) == (0, "", "")
