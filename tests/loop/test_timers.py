@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import socket
 import time
 
 import pytest
+
+import ioxide
 
 
 def test_timers_fire_in_the_order_of_their_deadlines(loop):
@@ -162,3 +165,17 @@ def test_idle_loop_with_a_thousand_sleepers_uses_no_cpu(aio):
         return used
 
     assert aio.run(main()) < 0.02
+
+
+def test_a_virtual_clock_does_not_jump_over_what_the_kernel_has():
+    loop = ioxide.EventLoop(clock="virtual")
+    ours, theirs = socket.socketpair()
+    seen = []
+    loop.add_reader(ours, lambda: (seen.append(loop.time()), ours.recv(1)))
+    theirs.send(b"x")
+    loop.call_later(10, loop.stop)
+    loop.run_forever()
+    loop.close()
+    ours.close()
+    theirs.close()
+    assert seen == [0]

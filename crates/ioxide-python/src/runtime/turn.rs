@@ -155,9 +155,22 @@ impl EventLoop {
         self.renew_after_fork()
             .map_err(|error| err::raise_os(&error))?;
         let timeout = self.timeout();
-        self.wait(timeout)?;
+        let events = self.wait(timeout)?;
+        if events == 0 && self.clock.is_virtual() {
+            self.jump();
+        }
         self.polling.has_polled(self.clock.now());
         Ok(())
+    }
+
+    /// Moves a virtual clock to the next deadline: nothing is ready, nor has the kernel anything.
+    #[cold]
+    fn jump(&self) {
+        if self.ready.is_empty() && !self.stopping.get() {
+            if let Some(deadline) = self.timers.next_deadline() {
+                self.clock.advance_to(deadline);
+            }
+        }
     }
 
     /// How long the loop may sleep, in nanoseconds.
@@ -167,7 +180,6 @@ impl EventLoop {
         }
         let deadline = self.timers.next_deadline()?;
         if self.clock.is_virtual() {
-            self.clock.advance_to(deadline);
             return Some(0);
         }
         let deadline = if self.timers.len() > MANY_TIMERS {
@@ -178,9 +190,10 @@ impl EventLoop {
         Some(deadline.saturating_sub(self.clock.now()))
     }
 
-    fn wait(&self, timeout: Option<u64>) -> PyResult<()> {
+    /// Waits, and passes on what has happened; returns how much that was.
+    fn wait(&self, timeout: Option<u64>) -> PyResult<usize> {
         let Some(backend) = self.polling.backend() else {
-            return self.refuse_if_closed();
+            return self.refuse_if_closed().map(|()| 0);
         };
         // SAFETY: only this function uses the buffer, and it does not call itself: waiting runs no Python code
         // of this loop.
@@ -208,7 +221,7 @@ impl EventLoop {
                 self.dispatch(event);
             }
         }
-        Ok(())
+        Ok(events.as_slice().len())
     }
 
     /// Runs what was ready when the batch began.
