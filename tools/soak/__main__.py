@@ -25,7 +25,7 @@ from typing import Any
 import ioxide
 
 from .keys import make_certificate, serving, trusting
-from .left import grown, measure
+from .left import Left, grown, measure
 from .plan import Plan
 from .server import Book, serve
 from .waves import Soak
@@ -93,14 +93,14 @@ async def soak(server: Server, folder: Path, options: argparse.Namespace) -> lis
         print(Plan.make(options.seed, options.only))
         await self.connection(options.only)
         return self.wrong
+    first: list[Left] | None = None
     waves = max(3, round(options.seconds / LONGEST_WAVE_S))
     # The first one is as large as the others: its holdings are what is kept for the next time.
     for number in range(waves):
         # Who has begun may end, which takes a part of the time.
         seconds = options.seconds / waves / 2
-        left = await self.wave(f"wave {number + 1} of {waves}", options.connections, seconds)
-        if number == 0:
-            first = left
+        left = await self.wave(f"wave {number + 1} of {waves}", options.connections, seconds, first)
+        first = first or left
         for side, before, after in zip(("clients", "server"), first, left, strict=True):
             print(f"  left in the {side}: {after}", flush=True)
             self.wrong += [f"left in the {side}: {what}" for what in grown(before, after)]

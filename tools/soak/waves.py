@@ -11,10 +11,12 @@ from collections import Counter
 from typing import Any, Protocol
 
 from .client import Client
-from .left import Left, measure
+from .left import Left, grown, measure
 from .plan import Plan
 
 PROGRESS_S = 2
+#: Longer than the end of a TLS connection may take whose peer has gone.
+SETTLING_S = 35
 
 
 class Server(Protocol):
@@ -58,8 +60,13 @@ class Soak:
         while time.monotonic() < until and not self.wrong:
             await self.connection(next(self.numbers))
 
-    async def wave(self, name: str, connections: int, seconds: float) -> list[Left]:
-        """So many connections at once, for so long; return what is left afterwards on both sides."""
+    async def wave(
+        self, name: str, connections: int, seconds: float, first: list[Left] | None = None
+    ) -> list[Left]:
+        """So many connections at once, for so long; return what is left afterwards on both sides.
+
+        `first` is what was left of the first wave: connections that still end are given time.
+        """
         until = time.monotonic() + seconds
         slots = [
             asyncio.create_task(self.slot(until, min(2, seconds / 3))) for _ in range(connections)
@@ -70,7 +77,14 @@ class Soak:
             print(f"  {name}: {self}", flush=True)
         await asyncio.gather(*slots)
         del slots
-        return [measure(), await self.settled()]
+        for waited in range(SETTLING_S):
+            left = [measure(), await self.settled()]
+            more = [grown(*pair) for pair in zip(first or left, left, strict=True)]
+            if not any(more):
+                break
+            print(f"  {name}: not all has ended after {waited} s: {more}", flush=True)
+            await asyncio.sleep(1)
+        return left
 
     async def settled(self) -> Left:
         """What the server holds once it has seen the end of every connection."""
