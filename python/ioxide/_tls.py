@@ -1,15 +1,10 @@
-"""Encrypted connections: CPython's TLS protocol between a transport of ours and the program's."""
+"""Encrypted connections: the sequences around the native transport."""
 
 from __future__ import annotations
 
-import asyncio
-import asyncio.sslproto
 from typing import Any
 
-from ._ioxide import _socket_transport
-
-# Its timeouts are any number of seconds, whatever its stub says.
-SSLProtocol: Any = asyncio.sslproto.SSLProtocol
+from ._ioxide import _socket_transport, _tls_transport
 
 
 def transport(
@@ -21,68 +16,41 @@ def transport(
     *,
     server_side: bool = False,
     server_hostname: str | None = None,
-    server: Any = None,
     ssl_handshake_timeout: float | None = None,
     ssl_shutdown_timeout: float | None = None,
     context: Any = None,
 ) -> Any:
     """Make the transport of an encrypted connection on a connected socket."""
-    tls = SSLProtocol(
+    tls = _tls_transport(
         loop,
         protocol,
         sslcontext,
         waiter,
         server_side,
         server_hostname,
-        ssl_handshake_timeout=ssl_handshake_timeout,
-        ssl_shutdown_timeout=ssl_shutdown_timeout,
+        ssl_handshake_timeout,
+        ssl_shutdown_timeout,
+        False,
+        context,
     )
-    _socket_transport(loop, sock, tls, None, server, context)
-    return tls._app_transport
-
-
-def accept(server: Any, sock: Any, peername: Any, context: Any) -> None:
-    """Serve a connection that a listener of the server has accepted."""
-    server._loop.create_task(_accept(server, sock, context), context=context)
-
-
-async def _accept(server: Any, sock: Any, context: Any) -> None:
-    loop = server._loop
-    report: dict[str, Any] = {
-        "message": "Error on transport creation for incoming connection",
-    }
     try:
-        waiter = loop.create_future()
-        try:
-            report["protocol"] = protocol = server._protocol_factory()
-            made = transport(
-                loop,
-                sock,
-                protocol,
-                server._ssl_context,
-                waiter,
-                server_side=True,
-                server=server,
-                ssl_handshake_timeout=server._ssl_handshake_timeout,
-                ssl_shutdown_timeout=server._ssl_shutdown_timeout,
-                context=context,
-            )
-            report["transport"] = made
-        except BaseException:
-            sock.close()
-            raise
-        try:
-            await waiter
-        except BaseException:
-            made.close()
-            waiter = None
-            raise
-    except (SystemExit, KeyboardInterrupt):
+        _socket_transport(loop, sock, tls, None, None, context)
+    except BaseException:
+        tls.abort()
         raise
-    except BaseException as error:
-        # A peer that breaks the handshake off is no error of the program.
-        if loop.get_debug() or not isinstance(error, (OSError, asyncio.CancelledError)):
-            loop.call_exception_handler({**report, "exception": error})
+    return tls
+
+
+def default_context(server_side: bool, server_hostname: str | None) -> Any:
+    """Return the context of a client that asks for no other (`ssl=True`)."""
+    import ssl
+
+    if server_side:
+        raise ValueError("Server side SSL needs a valid SSLContext")
+    context = ssl.create_default_context()
+    if not server_hostname:
+        context.check_hostname = False
+    return context
 
 
 async def start(
@@ -106,18 +74,19 @@ async def start(
     if not getattr(transport, "_start_tls_compatible", False):
         raise TypeError(f"transport {transport!r} is not supported by start_tls()")
     waiter = loop.create_future()
-    tls = SSLProtocol(
+    tls = _tls_transport(
         loop,
         protocol,
         sslcontext,
         waiter,
         server_side,
         server_hostname,
-        ssl_handshake_timeout=ssl_handshake_timeout,
-        ssl_shutdown_timeout=ssl_shutdown_timeout,
-        call_connection_made=False,
+        ssl_handshake_timeout,
+        ssl_shutdown_timeout,
+        True,
+        None,
     )
-    # Nothing may reach the TLS protocol before it has its transport.
+    # Nothing may reach the new transport before it knows the one below.
     transport.pause_reading()
     if server_side:
         _hand_over(protocol, tls)
@@ -132,12 +101,12 @@ async def start(
         resumed.cancel()
         waiter = None
         raise
-    return tls._app_transport
+    return tls
 
 
 def _hand_over(protocol: Any, tls: Any) -> None:
-    """Give the TLS protocol what a stream has read ahead: the client's greeting may be in it."""
+    """Move what a stream has read ahead: the client's greeting may be in it."""
     reader = getattr(protocol, "_stream_reader", None)
     if reader is not None and reader._buffer:
-        tls._incoming.write(bytes(reader._buffer))
+        tls.data_received(bytes(reader._buffer))
         reader._buffer.clear()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable
 from typing import Any
 
-from . import _tls
 from ._ioxide import BaseServer, Listener
 
 
@@ -130,9 +128,9 @@ class Server(BaseServer, asyncio.AbstractServer):
         if self._serving or self._sockets is None:
             return
         self._serving = True
-        accept_tls = None
+        tls = None
         if self._ssl_context:
-            accept_tls = functools.partial(_tls.accept, self)
+            tls = (self._ssl_context, self._ssl_handshake_timeout, self._ssl_shutdown_timeout)
         for sock in self._sockets:
             sock.listen(self._backlog)
             listener = Listener(
@@ -140,7 +138,7 @@ class Server(BaseServer, asyncio.AbstractServer):
                 sock,
                 self,
                 self._protocol_factory,
-                accept_tls,
+                tls,
                 self._backlog,
                 self._context,
             )

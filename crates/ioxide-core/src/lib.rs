@@ -15,3 +15,4 @@ pub mod pool;
 pub mod process;
 pub mod sys;
 pub mod timers;
+pub mod tls;

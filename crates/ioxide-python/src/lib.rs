@@ -17,6 +17,7 @@ mod scope;
 mod streams;
 mod sync;
 mod task;
+mod tls;
 mod transport;
 
 use kit::value::{self, check};
@@ -39,6 +40,7 @@ fn build_classes() -> PyResult<()> {
     fork::count()?;
     executor::build()?;
     transport::build()?;
+    tls::build()?;
     combine::build()?;
     scope::build()?;
     process::build()?;
@@ -77,6 +79,7 @@ fn classes() -> Vec<(&'static CStr, &'static Any)> {
     ];
     all.extend(sync::classes());
     all.extend(transport::classes());
+    all.extend(tls::classes());
     all
 }
 
@@ -213,6 +216,7 @@ fn functions() -> Vec<ffi::PyMethodDef> {
         ),
     ];
     all.extend(transport::functions());
+    all.extend(tls::functions());
     all
 }
 

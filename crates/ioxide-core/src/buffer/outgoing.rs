@@ -138,6 +138,12 @@ impl<B: AsRef<[u8]>> Outgoing<B> {
         self.queue.drain(..finished).collect()
     }
 
+    /// The buffers, in order, of which none was written in part.
+    pub fn into_buffers(self) -> impl Iterator<Item = B> {
+        debug_assert!(self.written == 0, "what was written would be written twice");
+        self.queue.into_iter()
+    }
+
     /// Gives everything up: hands back all buffers, written or not.
     #[must_use = "drop the buffers when the queue is no longer borrowed"]
     pub fn clear(&mut self) -> VecDeque<B> {

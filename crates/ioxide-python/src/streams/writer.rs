@@ -9,6 +9,7 @@ use crate::kit::{
     err, ffi, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult,
     Signature, Visitor,
 };
+use crate::tls::TlsTransport;
 use crate::transport::channel::Channel;
 use crate::{import, intern};
 use std::mem::offset_of;
@@ -136,7 +137,10 @@ impl StreamWriter {
         let transport = self.transport();
         match Channel::untouched(&transport) {
             Some(channel) => Ok(channel.is_closing()),
-            None => transport.method0(intern!("is_closing"))?.truthy(),
+            None => match TlsTransport::untouched(&transport) {
+                Some(tls) => tls.is_closing(),
+                None => transport.method0(intern!("is_closing"))?.truthy(),
+            },
         }
     }
 
@@ -144,7 +148,10 @@ impl StreamWriter {
         let transport = self.transport();
         match Channel::untouched(&transport) {
             Some(channel) => channel.write(data),
-            None => transport.method(intern!("write"), &[data]).map(drop),
+            None => match TlsTransport::untouched(&transport) {
+                Some(tls) => tls.write(data),
+                None => transport.method(intern!("write"), &[data]).map(drop),
+            },
         }
     }
 

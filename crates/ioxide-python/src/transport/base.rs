@@ -467,7 +467,7 @@ impl Base {
 }
 
 /// Sets the result of a future to `None`, unless it is done.
-pub(super) fn fulfil(future: &Any) -> PyResult<()> {
+pub(crate) fn fulfil(future: &Any) -> PyResult<()> {
     match FutureView::of(future) {
         Some(view) if view.base.is_pending() => settle::set_result(view, Obj::none()),
         Some(_) => Ok(()),
@@ -479,7 +479,7 @@ pub(super) fn fulfil(future: &Any) -> PyResult<()> {
 }
 
 /// Fails a future, unless it is done.
-pub(super) fn fail(future: &Any, exception: &Any) -> PyResult<()> {
+pub(crate) fn fail(future: &Any, exception: &Any) -> PyResult<()> {
     match FutureView::of(future) {
         Some(view) if view.base.is_pending() => settle::set_exception(view, exception),
         Some(_) => Ok(()),

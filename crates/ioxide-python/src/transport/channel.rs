@@ -139,6 +139,12 @@ impl Channel {
     }
 }
 
+/// The context of the protocol's calls, of a socket transport of ours.
+pub(crate) fn context_of(transport: &Any) -> Option<Obj> {
+    let transport = transport.exact::<SocketTransport>()?;
+    transport.channel().base.context.get()
+}
+
 unsafe fn waiting(object: &Any) -> usize {
     // SAFETY: the kinds below belong to channels only.
     unsafe { object.cast_unchecked::<Channel>() }
@@ -287,7 +293,7 @@ impl Channel {
 }
 
 /// Refuses to be built on a base class with another layout than the one that the bodies are made for.
-fn base_class(name: &str) -> PyResult<Obj> {
+pub(crate) fn base_class(name: &str) -> PyResult<Obj> {
     let base = crate::kit::names::import_now("asyncio.transports", name)?;
     let size = base.attr(crate::intern!("__basicsize__"))?.to_i64()?;
     let expected = size_of::<crate::kit::Head>() + size_of::<ObjCell>();

@@ -3,6 +3,7 @@
 use crate::import;
 use crate::kit::{Any, PyResult};
 use crate::streams::protocol::StreamReaderProtocol;
+use crate::tls::TlsTransport;
 
 /// The way in which bytes reach a protocol.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub(crate) enum Feed {
     Buffered,
     /// Into the reader of our own stream protocol, without a call.
     Stream,
+    /// Encrypted, into the TLS transport above, without a call.
+    Tls,
 }
 
 impl Feed {
@@ -20,6 +23,9 @@ impl Feed {
     pub(crate) fn of(protocol: &Any) -> PyResult<Feed> {
         if protocol.exact::<StreamReaderProtocol>().is_some() {
             return Ok(Feed::Stream);
+        }
+        if protocol.exact::<TlsTransport>().is_some() {
+            return Ok(Feed::Tls);
         }
         let buffered = import!("asyncio.protocols", "BufferedProtocol")?;
         Ok(if protocol.is_instance(buffered)? {

@@ -1,7 +1,7 @@
 //! Flow control: pausing and resuming the protocol at the marks, and what is written to nobody.
 
 use super::base::Base;
-use crate::kit::{err, value, Any, Obj, PyResult, Raised};
+use crate::kit::{err, value, Any, Obj, PyResult};
 use crate::task::step;
 use crate::{import, intern, raise};
 use ioxide_core::buffer::watermark::DEFAULT_HIGH;
@@ -50,17 +50,10 @@ impl Base {
 
     /// `set_write_buffer_limits(high, low)`, in bytes.
     pub(super) fn set_limits(&self, high: Option<&Any>, low: Option<&Any>) -> PyResult<()> {
-        let high = high.and_then(Any::some).map(Any::to_i64).transpose()?;
-        let low = low.and_then(Any::some).map(Any::to_i64).transpose()?;
+        let (high, low) = limits(high, low, DEFAULT_HIGH)?;
         let mut marks = self.marks.get();
-        let sizes = (limit(high), limit(low));
-        let accepted = match sizes {
-            (Ok(high), Ok(low)) => marks.set(high, low).is_ok(),
-            _ => false,
-        };
-        if !accepted {
-            return Err(invalid_limits(high, low));
-        }
+        let set = marks.set(Some(high), Some(low));
+        debug_assert!(set.is_ok());
         self.marks.set(marks);
         self.flush()?;
         self.grown()
@@ -86,16 +79,22 @@ impl Base {
     }
 }
 
-fn limit(given: Option<i64>) -> Result<Option<usize>, std::num::TryFromIntError> {
-    given.map(usize::try_from).transpose()
-}
-
-#[cold]
-fn invalid_limits(high: Option<i64>, low: Option<i64>) -> Raised {
-    let high = high.unwrap_or_else(|| low.map_or(DEFAULT_HIGH as i64, |low| low.saturating_mul(4)));
-    let low = low.unwrap_or(high / 4);
-    raise!(
-        err::value_error(),
-        "high ({high}) must be >= low ({low}) must be >= 0"
-    )
+/// The marks that a program asks for, in bytes: without `high` it is four times `low`, or the default; without
+/// `low` it is a quarter of `high`.
+pub(crate) fn limits(
+    high: Option<&Any>,
+    low: Option<&Any>,
+    default: usize,
+) -> PyResult<(usize, usize)> {
+    let high = high.and_then(Any::some).map(Any::to_i64).transpose()?;
+    let low = low.and_then(Any::some).map(Any::to_i64).transpose()?;
+    let high = high.unwrap_or_else(|| low.map_or(default as i64, |low| low.saturating_mul(4)));
+    let low = low.unwrap_or(high.div_euclid(4));
+    match (usize::try_from(high), usize::try_from(low)) {
+        (Ok(high), Ok(low)) if high >= low => Ok((high, low)),
+        _ => Err(raise!(
+            err::value_error(),
+            "high ({high}) must be >= low ({low}) must be >= 0"
+        )),
+    }
 }

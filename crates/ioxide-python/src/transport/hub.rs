@@ -9,6 +9,8 @@ use std::mem::MaybeUninit;
 
 /// How much one read can take, in bytes. Only as much of it is touched as is received.
 const READ_BUFFER: usize = 256 * 1024;
+/// How much is decrypted at once, in bytes, where it is not right into its object.
+const PLAIN_BUFFER: usize = 64 * 1024;
 /// How many spare write buffers are kept, …
 const SPARES: usize = 32;
 /// … and up to which size, in bytes.
@@ -19,6 +21,8 @@ const NEW_SIZE: usize = 2048;
 /// One in each loop.
 pub(crate) struct Hub {
     buffer: UnsafeCell<Vec<MaybeUninit<u8>>>,
+    /// What was decrypted.
+    plain: UnsafeCell<Vec<MaybeUninit<u8>>>,
     spares: UnsafeCell<Vec<Vec<u8>>>,
     /// Transports with bytes for the end of the turn. Empty between turns.
     flushing: UnsafeCell<Vec<Obj>>,
@@ -31,6 +35,7 @@ impl Hub {
     pub(crate) const fn new() -> Hub {
         Hub {
             buffer: UnsafeCell::new(Vec::new()),
+            plain: UnsafeCell::new(Vec::new()),
             spares: UnsafeCell::new(Vec::new()),
             flushing: UnsafeCell::new(Vec::new()),
             turn: Cell::new(0),
@@ -49,6 +54,39 @@ impl Hub {
             buffer.resize(READ_BUFFER, MaybeUninit::uninit());
         }
         buffer
+    }
+
+    /// The buffer of [`Hub::buffer`], to keep while Python code may run; to be returned.
+    #[inline]
+    pub(crate) fn take_buffer(&self) -> Vec<MaybeUninit<u8>> {
+        let _ = self.buffer();
+        // SAFETY: the borrow ends with the expression.
+        std::mem::take(unsafe { &mut *self.buffer.get() })
+    }
+
+    /// Takes the buffer back. If another was made meanwhile, one of them goes.
+    #[inline]
+    pub(crate) fn return_buffer(&self, buffer: Vec<MaybeUninit<u8>>) {
+        // SAFETY: as above.
+        unsafe { *self.buffer.get() = buffer };
+    }
+
+    /// The buffer to decrypt into, to keep while Python code may run; to be returned.
+    #[inline]
+    pub(crate) fn take_plain(&self) -> Vec<MaybeUninit<u8>> {
+        // SAFETY: the borrow ends with the expression.
+        let mut plain = std::mem::take(unsafe { &mut *self.plain.get() });
+        if plain.is_empty() {
+            plain.resize(PLAIN_BUFFER, MaybeUninit::uninit());
+        }
+        plain
+    }
+
+    /// Takes the buffer back. If another was made meanwhile, one of them goes.
+    #[inline]
+    pub(crate) fn return_plain(&self, buffer: Vec<MaybeUninit<u8>>) {
+        // SAFETY: as above.
+        unsafe { *self.plain.get() = buffer };
     }
 
     /// An empty buffer for bytes that are to be written.

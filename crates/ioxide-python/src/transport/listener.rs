@@ -2,7 +2,7 @@
 
 use super::channel::SocketTransport;
 use super::descriptor::Descriptor;
-use super::{address, create, server};
+use super::{create, server};
 use crate::kit::class::Construct;
 use crate::kit::{
     context, err, value, Any, Args, Class, ClassSpec, Native, Obj, ObjCell, PyResult, Raised,
@@ -13,6 +13,7 @@ use crate::runtime::target::{Target, Told};
 use crate::runtime::timers::Timer;
 use crate::runtime::EventLoop;
 use crate::task::step;
+use crate::tls::{Settings, TlsTransport};
 use crate::{import, intern};
 use ioxide_core::net::accept::{accept, classify, Failure};
 use ioxide_core::net::address::Address;
@@ -20,12 +21,12 @@ use ioxide_core::net::socket;
 use ioxide_core::timers::TimerKey;
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 
 /// How long to wait when descriptors have run out, in seconds.
 const RETRY_DELAY: f64 = 1.0;
 
-/// `_ioxide.Listener(loop, sock, server, protocol_factory, accept_tls, backlog, context)`.
+/// `_ioxide.Listener(loop, sock, server, protocol_factory, tls, backlog, context)`.
 #[repr(C)]
 pub(crate) struct Listener {
     target: Target,
@@ -33,8 +34,8 @@ pub(crate) struct Listener {
     sock: ObjCell,
     server: ObjCell,
     protocol_factory: ObjCell,
-    /// Takes `(sock, peername, context)` and does the rest, where connections are encrypted.
-    accept_tls: ObjCell,
+    /// `(sslcontext, handshake_timeout, shutdown_timeout)`, where connections are encrypted.
+    tls: ObjCell,
     /// Each connection has a copy of it.
     context: ObjCell,
     fd: Cell<RawFd>,
@@ -104,7 +105,7 @@ impl Construct for Listener {
             sock: ObjCell::empty(),
             server: ObjCell::empty(),
             protocol_factory: ObjCell::empty(),
-            accept_tls: ObjCell::empty(),
+            tls: ObjCell::empty(),
             context: ObjCell::empty(),
             fd: Cell::new(-1),
             backlog: Cell::new(0),
@@ -121,7 +122,7 @@ impl Construct for Listener {
                 "sock",
                 "server",
                 "protocol_factory",
-                "accept_tls",
+                "tls",
                 "backlog",
                 "context",
             ],
@@ -140,7 +141,7 @@ impl Construct for Listener {
         self.server.set(server.own());
         self.protocol_factory.set(factory.own());
         if let Some(tls) = tls.some() {
-            self.accept_tls.set(tls.own());
+            self.tls.set(tls.own());
         }
         self.context.set(context.own());
         Ok(())
@@ -154,7 +155,7 @@ impl Listener {
             &self.sock,
             &self.server,
             &self.protocol_factory,
-            &self.accept_tls,
+            &self.tls,
             &self.context,
         ]
     }
@@ -218,18 +219,23 @@ impl Listener {
             Some(context) => context::copy(&context)?,
             None => context::copy_current()?,
         };
-        let made = if self.accept_tls.is_empty() {
-            self.serve(fd, peer, &context)
-        } else {
-            self.serve_tls(fd, &peer, &context)
-        };
-        made.or_else(|raised| self.not_made(raised))
+        self.serve(fd, peer, &context)
+            .or_else(|raised| self.not_made(raised))
     }
 
     fn serve(&self, fd: OwnedFd, peer: Address, context: &Any) -> PyResult<()> {
         let factory = self.protocol_factory.get_or_none();
         let protocol = context::within(context, || factory.call0())??;
         self.with_loop(|event_loop| {
+            let protocol = match self.tls.get() {
+                None => protocol,
+                Some(settings) => {
+                    let settings = Settings::of_server(&settings)?;
+                    let tls = TlsTransport::begin(event_loop, &protocol, &settings)?;
+                    tls.equip(None, Some(context));
+                    tls.into_obj()
+                }
+            };
             let transport = SocketTransport::create(event_loop, &protocol, Descriptor::owned(fd))?;
             let base = &transport.channel().base;
             base.learn_addresses(Some(peer));
@@ -237,18 +243,6 @@ impl Listener {
             server::attach(self.server.get().as_deref(), base)?;
             base.schedule_begin()
         })
-    }
-
-    fn serve_tls(&self, fd: OwnedFd, peer: &Address, context: &Any) -> PyResult<()> {
-        let number = value::int(fd.as_raw_fd().into())?;
-        let sock = import!("socket", "socket")?.call_with(&[], &[(intern!("fileno"), &number)])?;
-        // From here on the object closes it.
-        let _ = std::os::fd::IntoRawFd::into_raw_fd(fd);
-        sock.method(intern!("setblocking"), &[&value::bool(false)])?;
-        let accept = self.accept_tls.get_or_none();
-        accept
-            .call(&[&sock, &*address::to_python(peer)?, context])
-            .map(drop)
     }
 
     /// A connection that could not be served is closed, and told of; the others go on.

@@ -5,11 +5,12 @@ use super::channel::{Channel, Medium};
 use super::closing;
 use super::feed::Feed;
 use crate::kit::buffer::Buffer;
-use crate::kit::{err, value, Native, Obj, PyResult, Raised};
+use crate::kit::{err, value, Any, Native, Obj, PyResult, Raised};
 use crate::runtime::io::Side;
 use crate::runtime::work::Work;
 use crate::streams::protocol::StreamReaderProtocol;
 use crate::streams::reader::StreamReader;
+use crate::tls::TlsTransport;
 use crate::{intern, raise};
 use ioxide_core::sys;
 use std::io;
@@ -71,6 +72,7 @@ impl Channel {
                 Feed::Data => self.read_data()?,
                 Feed::Buffered => self.read_into_protocol()?,
                 Feed::Stream => self.read_stream()?,
+                Feed::Tls => self.read_tls()?,
             };
             if !filled {
                 break;
@@ -240,7 +242,7 @@ impl Channel {
 
     /// Reads into the buffer that the protocol offers; says whether that was filled.
     fn read_into_protocol(&self) -> PyResult<bool> {
-        let mut buffer = match self.offered_buffer() {
+        let mut buffer = match self.ask_for_buffer() {
             Ok(buffer) => buffer,
             Err(raised) => return self.failed_call(raised, "get_buffer").map(|()| false),
         };
@@ -258,17 +260,45 @@ impl Channel {
         }
     }
 
-    fn offered_buffer(&self) -> PyResult<Buffer> {
+    fn ask_for_buffer(&self) -> PyResult<Buffer> {
         let hint = value::int(-1)?;
         let offered = self.base.call(intern!("get_buffer"), &[&hint])?;
-        let buffer = Buffer::writable(&offered)?;
-        if buffer.len() == 0 {
-            return Err(raise!(
-                err::runtime_error(),
-                "get_buffer() returned an empty buffer"
-            ));
+        offered_buffer(&offered)
+    }
+
+    /// Reads encrypted bytes, which the TLS transport above decrypts where they are.
+    #[inline]
+    fn read_tls(&self) -> PyResult<bool> {
+        let protocol = self.base.protocol.get_or_none();
+        let Some(tls) = protocol.exact::<TlsTransport>() else {
+            return self.read_data();
+        };
+        let mut told = Ok(());
+        let mut capacity = 0;
+        let received = self.base.with_loop(|event_loop| {
+            // Taken out, since what is decrypted may reach code of the program while it is in use.
+            let mut space = event_loop.hub.take_buffer();
+            capacity = space.len();
+            let received = self.receive(&mut space);
+            if let Received::Bytes(count) = received {
+                // SAFETY: the kernel has initialised as many bytes as it counts.
+                let bytes = unsafe { space[..count].assume_init_ref() };
+                told = if tls.calls_program() {
+                    self.base.within(|| tls.arrived(bytes))
+                } else {
+                    tls.arrived(bytes)
+                };
+            }
+            event_loop.hub.return_buffer(space);
+            Ok(received)
+        })?;
+        match received {
+            Received::Bytes(count) => {
+                self.delivered(told, "buffer_updated")?;
+                Ok(count == capacity)
+            }
+            received => self.without_bytes(received).map(|()| false),
         }
-        Ok(buffer)
     }
 
     /// What a protocol raises when bytes reach it ends the connection.
@@ -350,4 +380,16 @@ impl Channel {
             .transpose()?;
         closing::force(&self.base, broken)
     }
+}
+
+/// The buffer that a protocol offers, which must have room.
+pub(crate) fn offered_buffer(offered: &Any) -> PyResult<Buffer> {
+    let buffer = Buffer::writable(offered)?;
+    if buffer.len() == 0 {
+        return Err(raise!(
+            err::runtime_error(),
+            "get_buffer() returned an empty buffer"
+        ));
+    }
+    Ok(buffer)
 }

@@ -66,6 +66,12 @@ impl Channel {
         self.write_bytes(view.bytes(), None, "write")
     }
 
+    /// Writes bytes that belong to no object.
+    #[inline]
+    pub(crate) fn write_plain(&self, bytes: &[u8]) -> PyResult<()> {
+        self.write_bytes(bytes, None, "write")
+    }
+
     /// Writes the bytes, of `object` if that cannot change.
     fn write_bytes(&self, bytes: &[u8], object: Option<&Any>, method: &str) -> PyResult<()> {
         self.may_write(method)?;
@@ -420,7 +426,7 @@ impl Channel {
 }
 
 /// Whether `write` takes the object.
-pub(super) fn is_bytes_like(object: &Any) -> bool {
+pub(crate) fn is_bytes_like(object: &Any) -> bool {
     use crate::kit::ffi;
     // SAFETY: alive.
     unsafe {

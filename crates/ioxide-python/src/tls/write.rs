@@ -1,0 +1,255 @@
+//! What the program writes: encrypted at once, or kept until the handshake is done.
+
+use super::engine::with_bytes;
+use super::transport::TlsTransport;
+use crate::kit::{err, value, Any, Native, PyResult};
+use crate::task::step;
+use crate::transport::flow;
+use crate::transport::write::{is_bytes_like, Chunk};
+use crate::{import, intern, raise};
+use ioxide_core::buffer::outgoing::Outgoing;
+use ioxide_core::tls::engine::{Engine, Written};
+use ioxide_core::tls::machine::Phase;
+
+/// Up to this size bytes are copied together when they wait; larger objects wait as they are.
+const COPIED: usize = 4096;
+/// What is copied together, at most: what one record holds.
+const TOGETHER: usize = 16 * 1024;
+/// After so many writes to a connection that is over they are logged.
+const WRITES_UNTIL_WARNING: u32 = 5;
+
+impl TlsTransport {
+    /// `write(data)`.
+    pub(crate) fn write(&self, data: &Any) -> PyResult<()> {
+        if !data.is_bytes() && !is_bytes_like(data) {
+            return Err(raise!(
+                err::type_error(),
+                "data: expecting a bytes-like instance, got {}",
+                data.type_name()
+            ));
+        }
+        with_bytes(data, |bytes| self.write_bytes(bytes, Some(data)))?
+    }
+
+    /// Writes the bytes, of `object` if there is one.
+    pub(crate) fn write_bytes(&self, bytes: &[u8], object: Option<&Any>) -> PyResult<()> {
+        if bytes.is_empty() || self.is_over()? {
+            return Ok(());
+        }
+        if self.machine.phase() != Phase::Open || !self.backlog().is_empty() {
+            self.hold(bytes, object);
+            return self.machine.written(self);
+        }
+        self.give_room();
+        match self.encrypt_slice(bytes) {
+            Ok(count) if count == bytes.len() => {}
+            Ok(count) => self.hold(&bytes[count..], None),
+            Err(raised) => return self.machine.broken(self, raised),
+        }
+        self.machine.written(self)
+    }
+
+    /// `writelines(list)`.
+    pub(crate) fn write_lines(&self, list: &Any) -> PyResult<()> {
+        let items = list.collect()?;
+        if self.is_over()? {
+            return Ok(());
+        }
+        for item in &items {
+            with_bytes(item, |bytes| self.hold(bytes, Some(item)))?;
+        }
+        self.machine.written(self)
+    }
+
+    /// Whether writing is in vain, which is logged if the program goes on and on.
+    #[inline]
+    fn is_over(&self) -> PyResult<bool> {
+        if self.machine.takes_writes() {
+            return Ok(false);
+        }
+        let before = self.written_in_vain.get();
+        self.written_in_vain.set(before.saturating_add(1));
+        if before >= WRITES_UNTIL_WARNING {
+            import!("asyncio.log", "logger")?.method(
+                intern!("warning"),
+                &[&*value::str("SSL connection is closed")?],
+            )?;
+        }
+        Ok(true)
+    }
+
+    /// Adds bytes to those that wait to be encrypted.
+    fn hold(&self, bytes: &[u8], object: Option<&Any>) {
+        let chunk = match object {
+            Some(object) if bytes.len() > COPIED && object.is_bytes() => Chunk::Bytes(object.own()),
+            _ => {
+                let fits = |last: &mut Chunk| match last {
+                    Chunk::Copied(buffer) if buffer.len() + bytes.len() <= TOGETHER => {
+                        buffer.extend_from_slice(bytes);
+                        true
+                    }
+                    _ => false,
+                };
+                if self.backlog().grow_last(bytes.len(), fits) {
+                    return;
+                }
+                Chunk::Copied(bytes.to_vec())
+            }
+        };
+        let empty = self.backlog().push(chunk);
+        drop(empty);
+    }
+
+    /// Encrypts as many of the bytes as the engine takes.
+    #[inline]
+    fn encrypt_slice(&self, bytes: &[u8]) -> PyResult<usize> {
+        let mut done = 0;
+        while done < bytes.len() {
+            match self.engine.write(&bytes[done..])? {
+                Written::Bytes(count) => done += count.min(bytes.len() - done),
+                Written::Blocked => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// Encrypts what waits for it.
+    #[inline]
+    pub(super) fn encrypt_backlog(&self) -> PyResult<()> {
+        if self.backlog().is_empty() {
+            return Ok(());
+        }
+        self.encrypt_some()
+    }
+
+    fn encrypt_some(&self) -> PyResult<()> {
+        self.give_room();
+        // An operation may run code that writes or ends the connection: the queue is taken out meanwhile.
+        let mut taken = std::mem::replace(self.backlog(), Outgoing::new());
+        let mut result = Ok(());
+        while result.is_ok() && !taken.is_empty() {
+            let first = taken.slices().next().unwrap_or_default();
+            let offered = first.len();
+            match self.encrypt_slice(first) {
+                Ok(count) => {
+                    let finished = taken.advance(count);
+                    drop(finished);
+                    if count < offered {
+                        break;
+                    }
+                }
+                Err(raised) => result = Err(raised),
+            }
+        }
+        if self.machine.is_flowing() && !taken.is_empty() {
+            let newer = std::mem::replace(self.backlog(), taken);
+            for chunk in newer.into_buffers() {
+                let empty = self.backlog().push(chunk);
+                drop(empty);
+            }
+        }
+        result
+    }
+
+    /// Room for what will be encrypted, from the loop's spares.
+    #[inline]
+    pub(super) fn give_room(&self) {
+        self.engine.give_room(|| {
+            let spare = self.with_loop(|event_loop| Ok(event_loop.hub.spare()));
+            spare.unwrap_or_default()
+        });
+    }
+
+    /// Gives what is encrypted to the transport below, unless that takes no more.
+    #[inline]
+    pub(super) fn send_output(&self) -> PyResult<()> {
+        if self.below_full.get() || self.engine.to_send() == 0 {
+            return Ok(());
+        }
+        let output = self.engine.take_output()?;
+        let sent = self.write_below(&output);
+        self.with_loop(|event_loop| {
+            event_loop.hub.recycle(output);
+            Ok(())
+        })?;
+        sent
+    }
+
+    #[inline]
+    fn write_below(&self, output: &[u8]) -> PyResult<()> {
+        let Some(below) = self.below.get() else {
+            return Ok(());
+        };
+        if let Some(channel) = Self::channel(&below) {
+            return channel.write_plain(output);
+        }
+        if let Some(tls) = TlsTransport::untouched(&below) {
+            return tls.write_bytes(output, None);
+        }
+        below
+            .method(intern!("write"), &[&*value::bytes(output)?])
+            .map(drop)
+    }
+
+    /// How many bytes wait that the transport below has not got.
+    #[inline]
+    pub(super) fn waiting(&self) -> usize {
+        self.backlog().len() + self.engine.to_send()
+    }
+
+    /// Tells the program to pause or to go on, as the marks say.
+    #[inline]
+    pub(super) fn update_marks(&self) -> PyResult<()> {
+        let waiting = self.waiting();
+        let mut marks = self.marks.get();
+        let pause = marks.on_grow(waiting);
+        let resume = !pause && marks.on_shrink(waiting);
+        self.marks.set(marks);
+        if pause {
+            return self.tell_flow(intern!("pause_writing"), "pause_writing");
+        }
+        if resume {
+            return self.tell_flow(intern!("resume_writing"), "resume_writing");
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn tell_flow(&self, method: &'static Any, name: &str) -> PyResult<()> {
+        let Some(protocol) = self.protocol.get() else {
+            return Ok(());
+        };
+        let Err(raised) = protocol.method0(method) else {
+            return Ok(());
+        };
+        let exception = err::take(raised);
+        if step::leaves_loop(&exception) {
+            return Err(err::restore(exception));
+        }
+        let message = format!("protocol.{name}() failed");
+        self.with_loop(|event_loop| {
+            let more = [
+                (intern!("transport"), self.as_any()),
+                (intern!("protocol"), self.as_any()),
+            ];
+            crate::runtime::report::exception(event_loop, &message, &exception, &more)
+        })
+    }
+
+    /// `set_write_buffer_limits(high, low)`, in bytes.
+    pub(super) fn set_write_limits(&self, high: Option<&Any>, low: Option<&Any>) -> PyResult<()> {
+        let (high, low) = flow::limits(high, low, super::transport::WRITE_HIGH)?;
+        let mut marks = self.marks.get();
+        let set = marks.set(Some(high), Some(low));
+        debug_assert!(set.is_ok());
+        self.marks.set(marks);
+        self.update_marks()
+    }
+
+    /// `set_read_buffer_limits(high, low)`, in bytes.
+    pub(super) fn set_read_limits(&self, high: Option<&Any>, low: Option<&Any>) -> PyResult<()> {
+        let limits = flow::limits(high, low, super::transport::READ_HIGH)?;
+        self.read_marks.set(limits);
+        ioxide_core::tls::machine::Host::control_below(self)
+    }
+}
