@@ -10,6 +10,7 @@ compile_error!("ioxide-core needs Linux: epoll, eventfd and pidfd");
 pub mod buffer;
 pub mod clock;
 pub mod driver;
+pub mod files;
 pub mod net;
 pub mod pool;
 pub mod process;

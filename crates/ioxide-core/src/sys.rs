@@ -43,6 +43,23 @@ pub fn read(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     })
 }
 
+/// As [`read()`], into one place and then into another.
+#[inline]
+pub fn read_two(
+    fd: RawFd,
+    first: &mut [MaybeUninit<u8>],
+    second: &mut [MaybeUninit<u8>],
+) -> io::Result<usize> {
+    let parts = [first, second].map(|part| libc::iovec {
+        iov_base: part.as_mut_ptr().cast(),
+        iov_len: part.len(),
+    });
+    retry(|| {
+        // SAFETY: two places that are valid for writes of their lengths.
+        check_len(unsafe { libc::readv(fd, parts.as_ptr(), 2) })
+    })
+}
+
 /// Writes what the kernel will take and returns how many bytes that was. To a pipe without readers
 /// it raises SIGPIPE, which Python ignores, and then fails with `EPIPE`.
 #[inline]
