@@ -5,6 +5,7 @@ mod combine;
 mod errors;
 mod event_loop;
 mod executor;
+mod files;
 mod fork;
 mod future;
 mod handle;
@@ -39,6 +40,7 @@ fn build_classes() -> PyResult<()> {
     sync::build()?;
     fork::count()?;
     executor::build()?;
+    files::build()?;
     transport::build()?;
     tls::build()?;
     combine::build()?;
@@ -72,6 +74,7 @@ fn classes() -> Vec<(&'static CStr, &'static Any)> {
         ),
         (c"TaskGroup", scope::task_group::TaskGroup::class().object()),
         (c"Timeout", scope::timeout::Timeout::class().object()),
+        (c"FileStrand", files::strand::class()),
         (
             c"_GatheringFuture",
             combine::gather::Gathering::class().object(),
@@ -215,6 +218,7 @@ fn functions() -> Vec<ffi::PyMethodDef> {
             "Names the class of the loops."
         ),
     ];
+    all.extend(files::functions());
     all.extend(transport::functions());
     all.extend(tls::functions());
     all

@@ -41,7 +41,7 @@ impl Call {
     }
 
     /// Makes the call, once: what it was made of is let go.
-    fn make(&self) -> PyResult<Obj> {
+    pub(crate) fn make(&self) -> PyResult<Obj> {
         let Some(function) = self.function.take() else {
             return Ok(Obj::none());
         };
@@ -64,6 +64,12 @@ impl Call {
             &self.keywords,
             &self.context,
         ]
+    }
+
+    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
+        for cell in self.cells() {
+            visitor.cell(cell);
+        }
     }
 
     fn clear(&self) {
@@ -105,9 +111,7 @@ unsafe impl Native for Job {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        for cell in self.call.cells() {
-            visitor.cell(cell);
-        }
+        self.call.traverse(visitor);
         for cell in [&self.future, &self.event_loop, &self.outcome] {
             visitor.cell(cell);
         }

@@ -16,6 +16,7 @@ use crate::{import, intern, raise};
 use job::{Call, Job};
 use pool::ThreadPool;
 use std::cell::Cell;
+pub(crate) use worker::Ticket;
 
 /// A loop's default executor.
 pub(crate) struct LoopExecutor {
@@ -43,7 +44,7 @@ impl LoopExecutor {
 }
 
 /// Our pool behind an executor, unless a subclass may have changed what `submit` does.
-fn native(executor: &Any) -> PyResult<Option<&ThreadPool>> {
+pub(crate) fn native(executor: &Any) -> PyResult<Option<&ThreadPool>> {
     if executor
         .class()
         .is(import!("ioxide._executor", "ThreadPool")?)
@@ -55,7 +56,7 @@ fn native(executor: &Any) -> PyResult<Option<&ThreadPool>> {
 
 impl EventLoop {
     /// The default executor, made at first use.
-    fn default_executor(&self) -> PyResult<Obj> {
+    pub(crate) fn default_executor(&self) -> PyResult<Obj> {
         if self.executor.shut_down.get() {
             return Err(raise!(
                 err::runtime_error(),
@@ -73,7 +74,7 @@ impl EventLoop {
     /// Gives the call to our pool; the future is settled on this loop.
     pub(crate) fn submit(&self, pool: &ThreadPool, call: Call) -> PyResult<Own<Future>> {
         let future = Future::new(self.as_any())?;
-        pool.submit(Job::for_future(call, &future, self)?)?;
+        pool.submit(Ticket::Call(Job::for_future(call, &future, self)?))?;
         Ok(future)
     }
 

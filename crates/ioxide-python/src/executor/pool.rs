@@ -5,9 +5,7 @@ use super::job::{Call, Job};
 use super::worker::{self, Ticket};
 use crate::fork;
 use crate::kit::class::Construct;
-use crate::kit::{
-    err, value, Any, Args, Class, ClassSpec, Head, Native, Obj, Own, PyResult, Signature,
-};
+use crate::kit::{err, value, Any, Args, Class, ClassSpec, Head, Native, Obj, PyResult, Signature};
 use crate::raise;
 use ioxide_core::pool::{Pool, Rejected};
 use std::cell::{Cell, RefCell};
@@ -114,14 +112,14 @@ impl ThreadPool {
         threads
     }
 
-    pub(crate) fn submit(&self, job: Own<Job>) -> PyResult<()> {
+    pub(crate) fn submit(&self, ticket: Ticket) -> PyResult<()> {
         at_exit::refuse_if_over()?;
         if self.is_shut_down.get() {
             return Err(refuse_shut_down());
         }
         let threads = self.threads();
         threads.busy.fetch_add(1, Ordering::Relaxed);
-        let rejected = match threads.pool.submit(Ticket(job)) {
+        let rejected = match threads.pool.submit(ticket) {
             Ok(()) => return Ok(()),
             Err(rejected) => rejected,
         };
@@ -139,7 +137,9 @@ impl ThreadPool {
         let [function, arguments @ ..] = args.positional() else {
             return Err(crate::event_loop::missing("_submit", "func"));
         };
-        self.submit(Job::detached(Call::new(function, arguments)?)?)
+        self.submit(Ticket::Call(Job::detached(Call::new(
+            function, arguments,
+        )?)?))
     }
 
     /// `_shut_down(drop_queued)`: takes no more work. The arguments of those detached calls that are dropped.
@@ -151,10 +151,7 @@ impl ThreadPool {
         };
         let dropped = threads.pool.shutdown(drop_queued);
         threads.busy.fetch_sub(dropped.len(), Ordering::Relaxed);
-        let calls: Vec<Obj> = dropped
-            .iter()
-            .filter_map(|Ticket(job)| job.dropped())
-            .collect();
+        let calls: Vec<Obj> = dropped.iter().filter_map(Ticket::dropped).collect();
         value::list(calls.into_iter())
     }
 

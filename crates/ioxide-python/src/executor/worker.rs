@@ -1,6 +1,7 @@
 //! What a thread of the pool does from its start to its end.
 
 use super::job::Job;
+use crate::files::operation::Operation;
 use crate::import;
 use crate::kit::{err, gil, value, Obj, Own, PyResult};
 use ioxide_core::driver::waker::Waker;
@@ -9,7 +10,33 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 /// A job on its way to a worker.
-pub(crate) struct Ticket(pub(crate) Own<Job>);
+pub(crate) enum Ticket {
+    /// A function that a program runs in the executor.
+    Call(Own<Job>),
+    /// An operation on a file.
+    File(Own<Operation>),
+}
+
+impl Ticket {
+    /// Does it. Who runs it must use the waker that is returned, as soon as it is about to do something else.
+    fn run(&self) -> Option<Arc<Waker>> {
+        match self {
+            Ticket::Call(job) => job.run(),
+            Ticket::File(operation) => operation.run(),
+        }
+    }
+
+    /// The pool drops it. Gives back the arguments of a detached call.
+    pub(crate) fn dropped(&self) -> Option<Obj> {
+        match self {
+            Ticket::Call(job) => job.dropped(),
+            Ticket::File(operation) => {
+                operation.dropped();
+                None
+            }
+        }
+    }
+}
 
 // SAFETY: made, run and dropped by threads that hold the interpreter lock; in between it is only moved.
 unsafe impl Send for Ticket {}
@@ -34,7 +61,7 @@ pub(crate) fn work(source: &JobSource<Ticket>, busy: &AtomicUsize) {
         told("begin");
         let mut waker: Option<Arc<Waker>> = None;
         while sleep(source, waker.take()) == Wait::Ready {
-            while let Some(Ticket(job)) = source.next_ready() {
+            while let Some(job) = source.next_ready() {
                 // The job may take long. As a last one's, the loop's wake-up waits until the lock is free,
                 // so that the loop does not wake up to wait for it.
                 wake(waker.take());

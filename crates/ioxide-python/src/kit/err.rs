@@ -145,6 +145,19 @@ pub(crate) fn raise_os(error: &std::io::Error) -> Raised {
     Raised
 }
 
+/// As [`raise_os`], about the file of this name.
+pub(crate) fn raise_os_named(error: &std::io::Error, name: &Any) -> Raised {
+    let Some(code) = error.raw_os_error() else {
+        return raise(os_error(), &error.to_string());
+    };
+    // SAFETY: errno is this thread's; the name is alive; the call only sets an exception.
+    unsafe {
+        *libc::__errno_location() = code;
+        ffi::PyErr_SetFromErrnoWithFilenameObject(ffi::PyExc_OSError, name.raw());
+    }
+    Raised
+}
+
 /// A warning of this category; an error if warnings are errors.
 pub(crate) fn warn(category: &Any, message: &str, stacklevel: isize) -> PyResult<()> {
     let text = value::c_string(message)?;

@@ -34,6 +34,7 @@ pub(crate) mod err;
 pub(crate) mod gil;
 pub(crate) mod names;
 pub(crate) mod obj;
+pub(crate) mod path;
 pub(crate) mod send;
 pub(crate) mod stop;
 pub(crate) mod value;

@@ -81,6 +81,20 @@ pub(crate) fn bytes_filled<E>(
     }
 }
 
+/// A bytes object of two parts.
+pub(crate) fn bytes_joined(first: &[u8], second: &[u8]) -> PyResult<Obj> {
+    let filled = bytes_filled(first.len() + second.len(), |room| {
+        let (start, end) = room.split_at_mut(first.len());
+        start.write_copy_of_slice(first);
+        end.write_copy_of_slice(second);
+        Ok::<_, std::convert::Infallible>(first.len() + second.len())
+    })?;
+    match filled {
+        Ok(bytes) => Ok(bytes),
+        Err(never) => match never {},
+    }
+}
+
 /// A tuple of these objects.
 pub(crate) fn tuple(items: &[&Any]) -> PyResult<Obj> {
     // SAFETY: every slot of the new tuple is filled with a new reference.
