@@ -11,6 +11,7 @@ Four ways in, none of which needs a change to a program that uses asyncio:
 from __future__ import annotations
 
 import asyncio as _asyncio
+import importlib as _importlib
 
 # What is shared with asyncio: exceptions, abstract classes, constants and tests of identity are its
 # own objects, so that either side recognises the other's.
@@ -228,7 +229,10 @@ _install.learn({name: globals()[name] for name in __all__ if name in globals()})
 
 
 def __getattr__(name: str) -> _Any:
-    """Find asyncio's submodules, and what asyncio itself hands out with a warning."""
+    """Find `files`, asyncio's submodules, and what asyncio itself hands out with a warning."""
+    if name == "files":
+        # Programs that use no files need not import it.
+        return _importlib.import_module("ioxide.files")
     from ._mirror import submodule
 
     try:

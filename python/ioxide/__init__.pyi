@@ -79,6 +79,7 @@ from typing import Any, Protocol as _TypingProtocol, TypeVar
 
 from _typeshed import SupportsRichComparison
 
+from . import files as files
 from ._install import install as install, uninstall as uninstall
 from ._policy import get_event_loop as get_event_loop, new_event_loop as new_event_loop
 from ._streams import (

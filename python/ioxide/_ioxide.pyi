@@ -1,8 +1,11 @@
 """What the Python files of this package take from the extension."""
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Coroutine
 from typing import Any
+
+from _typeshed import ReadableBuffer as Buffer
 
 __version__: str
 
@@ -68,3 +71,26 @@ def _socket_transport(loop: asyncio.AbstractEventLoop, sock: Any, /, *args: Any)
 def _datagram_transport(loop: asyncio.AbstractEventLoop, sock: Any, /, *args: Any) -> Any: ...
 def _read_pipe_transport(loop: asyncio.AbstractEventLoop, pipe: Any, /, *args: Any) -> Any: ...
 def _write_pipe_transport(loop: asyncio.AbstractEventLoop, pipe: Any, /, *args: Any) -> Any: ...
+
+# Each is a native awaitable, which has the interface of a coroutine.
+_Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+def read_bytes(path: _Path) -> Coroutine[Any, Any, bytes]: ...
+def write_bytes(path: _Path, data: Buffer) -> Coroutine[Any, Any, int]: ...
+def copy(source: _Path, target: _Path) -> Coroutine[Any, Any, int]: ...
+def _append_bytes(path: _Path, data: Buffer) -> Coroutine[Any, Any, int]: ...
+def _read_file(path: _Path, after: Callable[[bytes], Any] | None) -> Coroutine[Any, Any, Any]: ...
+def _read_cached(allowed: bool) -> bool: ...
+def _file_call(
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
+    strand: FileStrand | None = None,
+    executor: object = None,
+    dispose: Callable[[Any], object] | None = None,
+    always: bool = False,
+) -> Coroutine[Any, Any, Any]: ...
+
+class FileStrand:
+    @property
+    def busy(self) -> bool: ...
