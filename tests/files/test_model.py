@@ -1,0 +1,194 @@
+"""Files of `ioxide.files.open` do what the builtin's do, over random sequences of operations."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+import ioxide
+from ioxide import files
+
+TEXT = st.text(st.sampled_from("ab\n\r\té€😀"), max_size=40)
+BYTES = st.binary(max_size=40).map(lambda b: b.replace(b"\x07", b"\n"))
+SIZE = st.one_of(st.none(), st.integers(-1, 30), st.integers(8000, 20000))
+PLACE = st.tuples(st.integers(0, 60), st.sampled_from([0, 0, 0, 1, 2]))
+
+COMMON = [
+    st.tuples(st.just("read"), st.tuples(SIZE)),
+    st.tuples(st.just("readline"), st.one_of(st.just(()), st.tuples(st.integers(-1, 30)))),
+    st.tuples(st.just("readlines"), st.one_of(st.just(()), st.tuples(st.integers(0, 40)))),
+    st.tuples(st.just("next"), st.just(())),
+    st.tuples(st.just("tell"), st.just(())),
+    st.tuples(st.just("seek"), PLACE),
+    st.tuples(st.just("back"), st.just(())),
+    st.tuples(st.just("flush"), st.just(())),
+    st.tuples(st.just("truncate"), st.one_of(st.just(()), st.tuples(st.integers(0, 50)))),
+    st.tuples(st.just("seekable"), st.just(())),
+    st.tuples(st.just("writable"), st.just(())),
+    st.tuples(st.just("isatty"), st.just(())),
+    st.tuples(st.just("close"), st.just(())),
+]
+
+
+def operations(data: st.SearchStrategy):
+    return st.lists(
+        st.one_of(
+            *COMMON,
+            *COMMON[:6],
+            *COMMON[:4],
+            st.tuples(st.just("write"), st.tuples(data)),
+            st.tuples(st.just("writelines"), st.tuples(st.lists(data, max_size=3))),
+        ),
+        max_size=14,
+    )
+
+
+def outcome_of(error: BaseException) -> tuple:
+    return type(error), getattr(error, "errno", None), str(error)
+
+
+class Builtin:
+    """The builtin's file, under the names of the operations."""
+
+    def __init__(self, file):
+        self.file = file
+        self.place = 0
+
+    def do(self, name, arguments):
+        if name == "next":
+            # The asynchronous iterator reads lines; `next()` would also forbid to ask for the position.
+            return self.file.readline() or StopAsyncIteration
+        if name == "back":
+            return self.file.seek(self.place)
+        result = getattr(self.file, name)(*arguments)
+        if name == "tell":
+            self.place = result
+        return result
+
+
+class Ours:
+    def __init__(self, file):
+        self.file = file
+        self.place = 0
+
+    async def do(self, name, arguments):
+        if name == "next":
+            try:
+                return await self.file.__anext__()
+            except StopAsyncIteration:
+                return StopAsyncIteration
+        if name == "back":
+            return await self.file.seek(self.place)
+        result = await getattr(self.file, name)(*arguments)
+        if name == "tell":
+            self.place = result
+        return result
+
+
+async def run(path, script, options):
+    """The outcomes of both on files of the same content, and the content afterwards."""
+    theirs, ours = [], []
+    builtin = Builtin(open(f"{path}-1", **options))
+    async with files.open(f"{path}-2", **options) as file:
+        native = Ours(file)
+        for name, arguments in script:
+            for side, log in ((builtin, theirs), (native, ours)):
+                try:
+                    result = side.do(name, arguments)
+                    log.append((name, arguments, await result if side is native else result))
+                except (OSError, ValueError, TypeError) as error:
+                    log.append((name, arguments, outcome_of(error)))
+        assert native.file.closed == builtin.file.closed
+        # The last operation may have left something to be written: both write it when they are closed.
+    builtin.file.close()
+    assert ours == theirs
+    with open(f"{path}-1", "rb") as one, open(f"{path}-2", "rb") as two:
+        assert one.read() == two.read()
+
+
+MODES = ["r", "r", "r", "r+", "w", "a", "x", "w+", "a+"]
+
+
+@pytest.fixture(scope="module")
+def runner():
+    with ioxide.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("model") / "file")
+
+
+def prepare(place, mode, content):
+    for name in (f"{place}-1", f"{place}-2"):
+        if "x" in mode:
+            if os.path.exists(name):
+                os.unlink(name)
+        else:
+            with open(name, "wb") as file:
+                file.write(content)
+
+
+LIMITS = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.mark.slow
+@LIMITS
+@given(
+    mode=st.sampled_from(MODES),
+    buffering=st.sampled_from([-1, -1, -1, 16, 4096, 0]),
+    content=st.one_of(BYTES, st.lists(BYTES, max_size=6).map(lambda b: b"\n".join(b) * 300)),
+    script=operations(BYTES),
+)
+def test_binary_files_do_what_the_builtins_do(place, runner, mode, buffering, content, script):
+    prepare(place, mode, content)
+    runner.run(run(place, script, {"mode": mode + "b", "buffering": buffering}))
+
+
+@pytest.mark.slow
+@LIMITS
+@given(
+    mode=st.sampled_from(MODES),
+    buffering=st.sampled_from([-1, -1, 1, 16, 4096]),
+    encoding=st.sampled_from(["utf-8", "utf-8", "utf-16", "latin-1", "utf-8-sig"]),
+    newline=st.sampled_from([None, None, "", "\n", "\r", "\r\n"]),
+    content=st.one_of(TEXT, st.lists(TEXT, max_size=6).map(lambda t: "\n".join(t) * 300)),
+    script=operations(TEXT),
+)
+def test_text_files_do_what_the_builtins_do(
+    place, runner, mode, buffering, encoding, newline, content, script
+):
+    data = content.encode(encoding, "replace")
+    prepare(place, mode, data)
+    options = {
+        "mode": mode,
+        "buffering": buffering,
+        "encoding": encoding,
+        "errors": "replace",
+        "newline": newline,
+    }
+    runner.run(run(place, script, options))
+
+
+@pytest.mark.slow
+@LIMITS
+@given(content=st.binary(max_size=60), repeat=st.integers(1, 400), sizes=st.lists(SIZE, max_size=8))
+def test_what_is_no_text_is_an_error_where_the_builtin_has_one(
+    place, runner, content, repeat, sizes
+):
+    prepare(place, "r", content * repeat)
+    script = [("read", (size,)) for size in sizes] + [("readline", ())]
+    try:
+        open_builtin = open(f"{place}-1", encoding="utf-8")
+        open_builtin.read()
+    except UnicodeDecodeError:
+        # How far both come depends on how much is decoded at a time; that there is an error, on nothing.
+        script = [("read", ())]
+    finally:
+        open_builtin.close()
+    runner.run(run(place, script, {"mode": "r", "encoding": "utf-8"}))
