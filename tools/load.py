@@ -29,7 +29,9 @@ class Connection:
     def __init__(self, sock: socket.socket, number: int, size: int) -> None:
         self.sock = sock
         self.receive, self.send = sock.recv, sock.send
-        self.message = (f"{number:08d}" * (size // 8 + 1)).encode()[:size]
+        # In lines of 64 bytes, for servers that answer line by line.
+        line = (f"{number:08d}" * 8).encode()[:63] + b"\n"
+        self.message = (line * (size // 64 + 1))[:size]
         self.returned = b""
         self.sent_at = 0.0
 

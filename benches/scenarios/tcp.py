@@ -30,3 +30,16 @@ async def echo_streams() -> asyncio.AbstractServer:
         writer.close()
 
     return await asyncio.start_server(serve, "127.0.0.1", 0, backlog=1024)
+
+
+@scenario("tcp", 100, kind="server")
+async def echo_lines() -> asyncio.AbstractServer:
+    """Each message is sixteen lines of 64 bytes, which are answered one by one."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async for line in reader:
+            writer.write(line)
+            await writer.drain()
+        writer.close()
+
+    return await asyncio.start_server(serve, "127.0.0.1", 0, backlog=1024)
