@@ -98,6 +98,7 @@ from ._ioxide import (
     wrap_future,
 )
 from ._policy import get_event_loop, new_event_loop
+from ._process_pool import to_process
 from ._streams import open_connection, open_unix_connection, start_server, start_unix_server
 from .event_loop import EventLoop
 from .exceptions import QueueShutDown
@@ -212,6 +213,7 @@ __all__ = [
     "start_unix_server",
     "timeout",
     "timeout_at",
+    "to_process",
     "to_thread",
     "uninstall",
     "wait",

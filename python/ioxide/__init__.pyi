@@ -82,6 +82,7 @@ from _typeshed import SupportsRichComparison
 from . import files as files
 from ._install import install as install, uninstall as uninstall
 from ._policy import get_event_loop as get_event_loop, new_event_loop as new_event_loop
+from ._process_pool import to_process as to_process
 from ._streams import (
     open_connection as open_connection,
     open_unix_connection as open_unix_connection,

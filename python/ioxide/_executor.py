@@ -125,6 +125,7 @@ class ExecutorMethods(BaseLoop):
         None waits for as long as it takes.
         """
         self._executor_shutdown_called = True
+        await self._end_processes()
         executor = self._default_executor
         if executor is None or (type(executor) is ThreadPool and executor._end_at_once()):
             return

@@ -31,6 +31,7 @@ _PRIVATE = ("_swap_current_task", "_register_eager_task", "_unregister_eager_tas
 
 _lock = threading.Lock()
 _installed = False
+_lenient = False
 _pairs: list[tuple[object, object]] = []
 _stdlib_loop_factory: Any = _policy.DefaultPolicy._loop_factory
 _stdlib_get_event_loop: Any = _policy.BaseDefaultPolicy.get_event_loop
@@ -71,26 +72,32 @@ def install_lenient() -> None:
     _apply(lenient=True)
 
 
+def state() -> tuple[bool, bool]:
+    """Return whether ioxide is installed, and whether leniently."""
+    return _installed, _lenient
+
+
 def uninstall() -> None:
     """Give asyncio its own names back. Loops and tasks that exist go on as they are."""
-    global _installed
+    global _installed, _lenient
     with _lock:
         if not _installed:
             return
         _rebind((new, old) for old, new in _pairs)
         _policy.DefaultPolicy._loop_factory = _stdlib_loop_factory
         _policy.BaseDefaultPolicy.get_event_loop = _stdlib_get_event_loop
-        _installed = False
+        _installed = _lenient = False
 
 
 def _apply(*, lenient: bool) -> None:
-    global _installed
+    global _installed, _lenient
     if os.environ.get("IOXIDE_DISABLE", "0") not in ("", "0"):
         logger.warning("IOXIDE_DISABLE is set: asyncio stays as it is")
         return
     with _lock:
         _rebind(_pairs)
         _policy.DefaultPolicy._loop_factory = EventLoop
+        _lenient = _lenient or lenient
         if lenient:
             _policy.BaseDefaultPolicy.get_event_loop = _policy.current_or_new
         _installed = True

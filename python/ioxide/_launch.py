@@ -12,7 +12,7 @@ from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFil
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, NoReturn
 
-from . import _install
+from . import _children, _install
 
 _USAGE = f"usage: {sys.executable} -m ioxide [-c cmd | -m mod | file | -] [arg] ...\n"
 _HELP = (
@@ -81,6 +81,7 @@ def _refuse(message: str, status: int = _WRONG_USAGE) -> NoReturn:
 def _as_main(run: Any, value: str, rest: list[str]) -> None:
     """Run the program; an exception that it lets go is shown without the frames of this file."""
     _install.install_lenient()
+    _children.follow()
     try:
         run(value, rest)
     except SystemExit:

@@ -11,6 +11,7 @@ from typing import Any
 from . import _report
 from ._executor import ExecutorMethods
 from ._ioxide import _set_facade
+from ._process_pool import ProcessPoolMethods
 from ._processes import ProcessMethods
 from ._resolver import ResolverMethods
 from ._signals import SignalMethods
@@ -26,6 +27,7 @@ _stop_when_done: Any = asyncio.base_events._run_until_complete_cb  # type: ignor
 class EventLoop(
     ExecutorMethods,
     ProcessMethods,
+    ProcessPoolMethods,
     ResolverMethods,
     SignalMethods,
     ConnectMethods,
@@ -84,6 +86,7 @@ class EventLoop(
         """
         if not self.is_running():
             self._restore_signals()
+            self._kill_processes()
         self._close()
         self._abandon_executor()
 
