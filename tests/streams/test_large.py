@@ -145,3 +145,15 @@ def test_a_read_that_was_left_with_nothing_waits_on(runner):
             writer.close()
 
     runner.run(asyncio.wait_for(main(), 20))
+
+
+def test_transport_that_a_program_has_touched_is_fetched_from_as_well(runner):
+    async def main():
+        reader, writer, peer = await connect()
+        with peer:
+            writer.transport.attribute = "its methods need not be its own any more"
+            data = await waiting(reader.readexactly(LARGE), lambda: peer.sendall(b"x" * LARGE))
+            assert data == b"x" * LARGE
+        writer.close()
+
+    runner.run(asyncio.wait_for(main(), 10))

@@ -135,7 +135,7 @@ impl StreamReader {
             return Ok(false);
         }
         let transport = self.transport.get_or_none();
-        match Channel::untouched(&transport) {
+        match Channel::feeding(&transport) {
             Some(channel) => channel.read_for(self).map(|()| true),
             None => Ok(false),
         }

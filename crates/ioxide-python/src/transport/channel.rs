@@ -94,6 +94,17 @@ impl Channel {
         channel.base.dict.is_empty().then_some(channel)
     }
 
+    /// A transport that feeds readers: of a socket or a pipe, whatever has become of its methods.
+    #[inline]
+    pub(crate) fn feeding(transport: &Any) -> Option<&Channel> {
+        match transport.cast::<SocketTransport>() {
+            Some(socket) => Some(socket.channel()),
+            None => transport
+                .cast::<ReadPipeTransport>()
+                .map(ReadPipeTransport::channel),
+        }
+    }
+
     #[inline]
     pub(crate) fn is_closing(&self) -> bool {
         self.base.closing.get()
