@@ -39,9 +39,16 @@ pub(crate) fn classes() -> Vec<(&'static CStr, &'static Any)> {
 }
 
 pub(crate) fn functions() -> Vec<ffi::PyMethodDef> {
-    vec![crate::function!(
-        "_tls_transport",
-        create::make,
-        "Makes the transport of an encrypted connection, to be the protocol of the one below."
-    )]
+    vec![
+        crate::function!(
+            "_tls_transport",
+            create::make,
+            "Makes the transport of an encrypted connection, to be the protocol of the one below."
+        ),
+        crate::function!(
+            "_set_native_tls",
+            openssl::set_enabled,
+            "Whether connections are driven by OpenSSL's functions where they can be, for tests."
+        ),
+    ]
 }

@@ -8,11 +8,12 @@
 
 use crate::import;
 use crate::intern;
-use crate::kit::{err, ffi, Any, Obj, PyResult};
+use crate::kit::{err, ffi, Any, Args, Obj, PyResult, Signature};
 use ioxide_core::tls::engine::{Read, Written};
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_long, c_ulong, c_void, CStr, CString};
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::OnceLock;
 
 /// OpenSSL's `SSL`, `BIO` and `BIO_METHOD`; never looked into.
@@ -106,6 +107,17 @@ pub(super) struct Native {
     offset: usize,
 }
 
+/// Whether to drive natively what can be. Tests switch it off, to have the other way as well.
+static ENABLED: AtomicBool = AtomicBool::new(true);
+
+/// `_set_native_tls(on)`: for the connections that begin from now on.
+pub(super) fn set_enabled(args: Args<'_>) -> PyResult<()> {
+    const SIGNATURE: Signature<1> = Signature::new("_set_native_tls", ["on"], 1);
+    let [on] = args.bind(&SIGNATURE)?;
+    ENABLED.store(on.map_or(Ok(true), Any::truthy)?, Ordering::Relaxed);
+    Ok(())
+}
+
 thread_local! {
     /// The `SSL*` that OpenSSL has made last on this thread, while a probe runs.
     static MADE: Cell<*mut c_void> = const { Cell::new(std::ptr::null_mut()) };
@@ -127,6 +139,9 @@ pub(super) fn make_object(
     make: impl FnOnce() -> PyResult<Obj>,
 ) -> PyResult<(Obj, Option<(Native, *mut Ssl)>)> {
     static NATIVE: OnceLock<Option<Native>> = OnceLock::new();
+    if !ENABLED.load(Ordering::Relaxed) {
+        return Ok((make()?, None));
+    }
     if let Some(known) = NATIVE.get() {
         let made = make()?;
         let native = match known {

@@ -191,10 +191,39 @@ impl TlsTransport {
             .map(drop)
     }
 
-    /// How many bytes wait that the transport below has not got.
+    /// How many bytes wait: here, and, if it takes no more for now, in the transport below. (asyncio does not count
+    /// the latter, and lets one large write through however much that leaves there.)
     #[inline]
     pub(super) fn waiting(&self) -> usize {
-        self.backlog().len() + self.engine.to_send()
+        let here = self.backlog().len() + self.engine.to_send();
+        if self.below_full.get() {
+            here + self.waiting_below()
+        } else {
+            here
+        }
+    }
+
+    fn waiting_below(&self) -> usize {
+        let Some(below) = self.below.get() else {
+            return 0;
+        };
+        if let Some(channel) = Self::channel(&below) {
+            return channel.waiting_bytes();
+        }
+        if let Some(tls) = TlsTransport::untouched(&below) {
+            return tls.waiting();
+        }
+        // A stranger's number is good to have; without it there is its word that it is full.
+        let told = below
+            .method0(intern!("get_write_buffer_size"))
+            .and_then(|size| size.to_i64());
+        match told {
+            Ok(size) => usize::try_from(size).unwrap_or(0),
+            Err(raised) => {
+                err::discard(raised);
+                0
+            }
+        }
     }
 
     /// Tells the program to pause or to go on, as the marks say.

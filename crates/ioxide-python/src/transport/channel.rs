@@ -105,6 +105,11 @@ impl Channel {
         }
     }
 
+    /// How many bytes wait that the kernel has not taken.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.outgoing().len()
+    }
+
     #[inline]
     pub(crate) fn is_closing(&self) -> bool {
         self.base.closing.get()
