@@ -41,7 +41,18 @@ def scenario(group: str, n: int, kind: str = "loop") -> Callable[[Any], Any]:
 
 def load() -> dict[str, Scenario]:
     """Import every module of this package, in the order in which the table shows them."""
-    order = ("callbacks", "timers", "tasks", "sync", "eager", "startup", "executor", "tree", "tcp")
+    order = (
+        "callbacks",
+        "timers",
+        "tasks",
+        "sync",
+        "eager",
+        "startup",
+        "executor",
+        "files",
+        "tree",
+        "tcp",
+    )
     names = [module.name for module in pkgutil.iter_modules(__path__)]
     for name in sorted(names, key=lambda n: order.index(n) if n in order else len(order)):
         importlib.import_module(f"{__name__}.{name}")
