@@ -219,9 +219,12 @@ def test_spooled_files_roll_over(tmp_path):
             await f.seek(0)
             assert await f.read() == b"1234567890abc"
             assert isinstance(await f.fileno(), int)
-            return f.closed, f.mode
+            assert not f.closed
+            return f.mode
 
-    assert run(main()) == (False, "rb+")
+    with tempfile.SpooledTemporaryFile(max_size=1) as theirs:
+        theirs.write(b"rolled over")
+        assert run(main()) == theirs.mode
 
 
 def test_temporary_folders_are_removed(tmp_path):
