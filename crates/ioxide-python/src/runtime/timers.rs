@@ -39,6 +39,12 @@ impl Timers {
         self.heap().next_deadline()
     }
 
+    /// Whether one has a deadline of `now` or earlier.
+    #[inline]
+    pub(crate) fn are_due(&self, now: u64) -> bool {
+        self.next_deadline().is_some_and(|deadline| deadline <= now)
+    }
+
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.heap().len()
@@ -97,11 +103,7 @@ impl EventLoop {
 
     /// Makes everything ready that is due.
     #[inline]
-    pub(crate) fn expire(&self) {
-        if self.timers.is_empty() {
-            return;
-        }
-        let now = self.clock.now();
+    pub(crate) fn expire(&self, now: u64) {
         while let Some(timer) = self.timers.heap().pop_due(now) {
             self.ready.push(match timer {
                 Timer::Handle(handle) => {

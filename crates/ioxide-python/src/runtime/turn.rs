@@ -140,17 +140,26 @@ impl EventLoop {
     /// Runs one turn. What becomes ready during the batch waits for the next turn, so that a callback which
     /// reschedules itself starves neither I/O nor timers (mirrors `BaseEventLoop._run_once`).
     pub(crate) fn turn(&self) -> PyResult<()> {
-        if self.ready.is_empty() || self.polling.is_due(|| self.clock.now()) {
-            self.poll()?;
+        // The clock is read once, and again only after the kernel was asked.
+        let mut now = (!self.timers.is_empty()).then(|| self.clock.now());
+        let is_idle = self.ready.is_empty() && !now.is_some_and(|now| self.timers.are_due(now));
+        if is_idle
+            || self
+                .polling
+                .is_due(|| now.unwrap_or_else(|| self.clock.now()))
+        {
+            now = Some(self.poll()?);
         }
-        self.expire();
+        if let Some(now) = now {
+            self.expire(now);
+        }
         self.hub.begin_batch();
         let result = self.run_batch();
         hub::end_batch(self, result)
     }
 
-    /// Asks the kernel, waiting if nothing is ready.
-    fn poll(&self) -> PyResult<()> {
+    /// Asks the kernel, waiting if nothing is ready; returns the time after that.
+    fn poll(&self) -> PyResult<u64> {
         check_signals()?;
         self.renew_after_fork()
             .map_err(|error| err::raise_os(&error))?;
@@ -159,8 +168,9 @@ impl EventLoop {
         if events == 0 && self.clock.is_virtual() {
             self.jump();
         }
-        self.polling.has_polled(self.clock.now());
-        Ok(())
+        let now = self.clock.now();
+        self.polling.has_polled(now);
+        Ok(now)
     }
 
     /// Moves a virtual clock to the next deadline: nothing is ready, nor has the kernel anything.

@@ -14,6 +14,8 @@ use std::collections::VecDeque;
 pub(crate) enum Work {
     /// A callback of Python code.
     Handle(Own<Handle>),
+    /// The first step of a task, hidden from the collector until then: see [`Task::hide`].
+    Begin(Own<Task>),
     /// The next step of a task.
     Step(Own<Task>),
     /// The next step of a task, which throws an exception.
@@ -41,6 +43,10 @@ impl Work {
         let this = event_loop.as_any();
         let result = match &self {
             Work::Handle(handle) => return handle.run(event_loop),
+            Work::Begin(task) => {
+                task.reveal();
+                step::step(task, this, None)
+            }
             Work::Step(task) => step::step(task, this, None),
             Work::Throw(task, exception) => step::step(task, this, Some(exception.clone())),
             Work::Wake(task) => wake::wake(task, this),
@@ -71,7 +77,9 @@ impl Work {
     pub(crate) fn describe(&self) -> String {
         match self {
             Work::Handle(handle) => handle.as_obj().repr_text(),
-            Work::Step(task) | Work::Throw(task, _) | Work::Wake(task) => task.as_obj().repr_text(),
+            Work::Begin(task) | Work::Step(task) | Work::Throw(task, _) | Work::Wake(task) => {
+                task.as_obj().repr_text()
+            }
             Work::Sleep(sleep) => sleep.as_obj().repr_text(),
             Work::Operation(operation) => operation.as_obj().repr_text(),
             Work::Done(target, _)
@@ -84,6 +92,14 @@ impl Work {
     fn traverse(&self, visitor: &mut Visitor) {
         match self {
             Work::Handle(handle) => visitor.object(handle.as_obj()),
+            Work::Begin(task) => {
+                visitor.object(task.as_obj());
+                // What only the queue owns is a part of it, so that a loop that is dropped with tasks which never
+                // began is garbage with all they hold.
+                if task.as_any().refcount() == 1 {
+                    task.traverse(visitor);
+                }
+            }
             Work::Step(task) | Work::Wake(task) => visitor.object(task.as_obj()),
             Work::Throw(task, exception) => {
                 visitor.object(task.as_obj());
@@ -105,7 +121,9 @@ impl Work {
     pub(crate) fn object(&self) -> &Any {
         match self {
             Work::Handle(handle) => handle.as_obj(),
-            Work::Step(task) | Work::Throw(task, _) | Work::Wake(task) => task.as_obj(),
+            Work::Begin(task) | Work::Step(task) | Work::Throw(task, _) | Work::Wake(task) => {
+                task.as_obj()
+            }
             Work::Sleep(sleep) => sleep.as_obj(),
             Work::Operation(operation) => operation.as_obj(),
             Work::Done(target, _)
@@ -169,6 +187,11 @@ impl ReadyQueue {
 
     pub(crate) fn clear(&self) {
         let dropped = std::mem::take(self.queue());
+        for work in &dropped {
+            if let Work::Begin(task) = work {
+                task.reveal();
+            }
+        }
         drop(dropped);
     }
 }

@@ -25,7 +25,7 @@ pub(crate) mod suspend;
 pub(crate) mod wake;
 
 use crate::future::{self, FutureView, Waiters};
-use crate::kit::class::{Construct, FreeList};
+use crate::kit::class::{hide, reveal, Construct, FreeList};
 use crate::kit::{
     context, err, ffi, value, Any, Args, Class, ClassSpec, Native, Obj, Own, PyResult, Signature,
     Visitor,
@@ -191,9 +191,34 @@ impl Task {
             eager::start(&task, event_loop.as_any())?;
             return Ok(task);
         }
-        event_loop.push(Work::Step(task.clone()));
+        task.hide(context.is_none());
+        event_loop.push(Work::Begin(task.clone()));
         registry::register(&task, event_loop.as_any())?;
         Ok(task)
+    }
+
+    /// Keeps a task that waits for its first step from the collector: the ready queue answers for it, and a crowd
+    /// of new tasks is not looked at again and again while it grows. So with its context, if that is its own.
+    #[inline]
+    fn hide(&self, with_context: bool) {
+        // SAFETY: both take part in garbage collection. The ready queue reveals the task when it begins, or when
+        // the queue is dropped.
+        unsafe {
+            hide(self.as_any());
+            if with_context {
+                hide(&self.context());
+            }
+        }
+    }
+
+    /// Undoes [`Task::hide`].
+    #[inline]
+    pub(crate) fn reveal(&self) {
+        // SAFETY: both are whole and take part in garbage collection.
+        unsafe {
+            reveal(self.as_any());
+            reveal(&self.context());
+        }
     }
 
     /// Gives the task its coroutine, name and context.

@@ -64,6 +64,32 @@ unsafe fn revive<T: Native>(raw: Raw, body: T) -> Own<T> {
     }
 }
 
+/// Takes an object off the collector's list, for as long as something that is on it answers for the object: the
+/// collector's work grows with what it sees, and a crowd of objects that wait for their turn is seen many times.
+///
+/// # Safety
+/// The object's class takes part in garbage collection. It goes back with [`reveal`] before it can be part of
+/// garbage that its keeper does not show.
+#[inline(always)]
+pub(crate) unsafe fn hide(object: &Any) {
+    // SAFETY: by the caller's promise; an object that is hidden already stays so.
+    unsafe { ffi::PyObject_GC_UnTrack(object.raw().cast()) }
+}
+
+/// Undoes [`hide`].
+///
+/// # Safety
+/// The object is whole.
+#[inline(always)]
+pub(crate) unsafe fn reveal(object: &Any) {
+    // SAFETY: by the caller's promise; what takes no part in garbage collection is left alone.
+    unsafe {
+        if ffi::PyObject_IS_GC(object.raw()) != 0 && ffi::PyObject_GC_IsTracked(object.raw()) == 0 {
+            ffi::PyObject_GC_Track(object.raw().cast());
+        }
+    }
+}
+
 /// Dead instances of one class. Only for interpreters with a lock, which guards it.
 pub(crate) struct FreeList {
     head: Cell<Raw>,

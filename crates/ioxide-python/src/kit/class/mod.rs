@@ -10,7 +10,7 @@ mod spec;
 mod trampoline;
 
 use alloc::make_in;
-pub(crate) use alloc::{extra, FreeList};
+pub(crate) use alloc::{extra, hide, reveal, FreeList};
 pub(crate) use coroutine::{build, Shape};
 #[cfg(Py_3_13)]
 pub(crate) use slots::{clear_managed_dict, visit_managed_dict};
