@@ -533,3 +533,20 @@ def test_object_whose_init_never_ran_does_no_harm(name: str, method: str, argume
                 assert error is None or isinstance(error, AttributeError | RuntimeError)
 
     run(main())
+
+
+@pytest.mark.parametrize("kind", ["Semaphore", "BoundedSemaphore"])
+def test_semaphore_takes_a_float_as_asyncios_does(kind):
+    async def main():
+        for module in (asyncio, ioxide):
+            semaphore = getattr(module, kind)(2.0)
+            assert semaphore._value == 2
+            assert await semaphore.acquire() and await semaphore.acquire()
+            assert semaphore.locked()
+            semaphore.release()
+            assert not getattr(module, kind)(float("inf")).locked()
+            for negative in (-1.0, -0.5):
+                with pytest.raises(ValueError, match="initial value"):
+                    getattr(module, kind)(negative)
+
+    asyncio.run(main())

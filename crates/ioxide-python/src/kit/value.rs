@@ -217,6 +217,11 @@ impl Any {
         unsafe { ffi::PyBytes_Check(self.raw()) != 0 }
     }
 
+    pub(crate) fn is_float(&self) -> bool {
+        // SAFETY: alive.
+        unsafe { ffi::PyFloat_Check(self.raw()) != 0 }
+    }
+
     pub(crate) fn is_int(&self) -> bool {
         // SAFETY: alive.
         unsafe { ffi::PyLong_Check(self.raw()) != 0 }

@@ -47,10 +47,20 @@ unsafe impl Native for Semaphore {
     }
 }
 
+/// A whole number, as which a float is rounded away from zero: asyncio takes any number, and distributed passes half
+/// the limit of descriptors. Infinity is as good as the largest one.
+fn count(value: &Any) -> PyResult<i64> {
+    if value.is_float() {
+        let number = value.to_f64()?;
+        return Ok((number.abs().ceil() * number.signum()) as i64);
+    }
+    value.to_i64()
+}
+
 /// The argument of both classes.
 fn initial_value(args: Args<'_>, function: &'static str) -> PyResult<i64> {
     let [value] = args.bind(&Signature::new(function, ["value"], 0))?;
-    let value = value.map_or(Ok(1), Any::to_i64)?;
+    let value = value.map_or(Ok(1), count)?;
     if value < 0 {
         return Err(raise!(
             err::value_error(),
