@@ -12,8 +12,9 @@ import os
 
 import pytest
 from harness.implementation import load
-from interpreter import execute
-from programs import generate, show, shrink
+
+from .interpreter import execute
+from .programs import generate, show, shrink
 
 PROGRAMS = int(os.environ.get("IOXIDE_PROGRAMS", "3000"))
 FIRST_SEED = int(os.environ.get("IOXIDE_SEED", "0"))
