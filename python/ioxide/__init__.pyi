@@ -118,7 +118,11 @@ __all__: list[str]
 
 # For a type checker it is asyncio's own loop: it has the same methods with the same signatures.
 class EventLoop(asyncio.SelectorEventLoop):
-    def __init__(self, selector: Any = None, *, clock: str = "monotonic") -> None: ...
+    def __init__(
+        self, selector: Any = None, *, clock: str = "monotonic", backend: str | None = None
+    ) -> None: ...
+    @property
+    def backend(self) -> str: ...
 
 SelectorEventLoop = EventLoop
 

@@ -21,13 +21,13 @@ def _policy() -> Any:
     return ask()
 
 
-def new_event_loop() -> asyncio.AbstractEventLoop:
+def new_event_loop(*, backend: str | None = None) -> asyncio.AbstractEventLoop:
     """Make an ioxide event loop. It is not made the current one; see `set_event_loop`.
 
     This is what a library wants that asks for a loop factory:
-    `asyncio.run(main(), loop_factory=ioxide.new_event_loop)`.
+    `asyncio.run(main(), loop_factory=ioxide.new_event_loop)`. For `backend` see `EventLoop`.
     """
-    return EventLoop()
+    return EventLoop(backend=backend)
 
 
 def new_event_loop_of_policy() -> asyncio.AbstractEventLoop:

@@ -41,6 +41,10 @@ class EventLoop(
     `EventLoop(clock="virtual")` has a clock of its own, which starts at zero and jumps to the next
     timer whenever there is nothing else to do: for tests.
 
+    `backend` is "epoll" or "io_uring", by default what IOXIDE_BACKEND in the environment says, or
+    else "epoll"; ValueError for anything else. Where a backend is not to be had, another takes its
+    place: `loop.backend` is the one in use. There is none but epoll yet.
+
     Not thread-safe, but for `call_soon_threadsafe`.
     """
 

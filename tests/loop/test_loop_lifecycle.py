@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio as stdlib
+import contextlib
 import threading
 
 import pytest
+
+import ioxide
 
 
 def test_loop_is_an_abstract_event_loop(aio, loop):
@@ -300,3 +303,26 @@ def test_attributes_can_be_set_on_a_loop(loop):
     loop.call_soon(loop.stop)
     loop.run_forever()
     assert loop.my_attribute == 1 and calls == [loop.stop]
+
+
+@pytest.mark.parametrize("named", ["by argument", "by environment"])
+@pytest.mark.parametrize("name", ["epoll", "io_uring"])
+def test_a_known_backend_may_be_asked_for_and_the_one_in_use_is_told(monkeypatch, name, named):
+    if named == "by environment":
+        monkeypatch.setenv("IOXIDE_BACKEND", name)
+        made = ioxide.new_event_loop()
+    else:
+        monkeypatch.setenv("IOXIDE_BACKEND", "overruled")
+        made = ioxide.new_event_loop(backend=name)
+    with contextlib.closing(made):
+        assert made.backend == "epoll"
+
+
+def test_an_unknown_backend_is_refused(monkeypatch):
+    with pytest.raises(ValueError, match=r"^backend must be 'epoll' or 'io_uring', not \"kqueue\"$"):
+        ioxide.new_event_loop(backend="kqueue")
+    monkeypatch.setenv("IOXIDE_BACKEND", "uring")
+    with pytest.raises(ValueError, match=r"^IOXIDE_BACKEND must be 'epoll' or 'io_uring'"):
+        ioxide.new_event_loop()
+    monkeypatch.setenv("IOXIDE_BACKEND", "")
+    ioxide.new_event_loop().close()

@@ -20,9 +20,10 @@ impl Construct for EventLoop {
     }
 
     fn init(&self, args: Args<'_>) -> PyResult<()> {
-        const SIGNATURE: Signature<1> =
-            Signature::new("EventLoop", ["clock"], 0).keyword_only_after(0);
-        let [clock] = args.bind(&SIGNATURE)?;
+        const SIGNATURE: Signature<2> =
+            Signature::new("EventLoop", ["clock", "backend"], 0).keyword_only_after(0);
+        let [clock, backend] = args.bind(&SIGNATURE)?;
+        check_backend(backend.and_then(Any::some))?;
         match clock.and_then(Any::some).map(Any::to_str).transpose()? {
             None | Some("monotonic") => {}
             Some("virtual") => self.clock.make_virtual(),
@@ -39,6 +40,31 @@ impl Construct for EventLoop {
         self.set_debug(debug);
         lifecycle::open(self)
     }
+}
+
+/// What every loop waits with.
+const BACKEND: &str = "epoll";
+
+/// Refuses a backend that there has never been. One that is not to be had here is replaced silently: `loop.backend`
+/// tells.
+fn check_backend(given: Option<&Any>) -> PyResult<()> {
+    const KNOWN: [&str; 2] = [BACKEND, "io_uring"];
+    let (origin, name) = match given {
+        Some(name) => ("backend", name.to_str()?.to_owned()),
+        None => match std::env::var_os("IOXIDE_BACKEND") {
+            Some(name) if !name.is_empty() => {
+                ("IOXIDE_BACKEND", name.to_string_lossy().into_owned())
+            }
+            _ => return Ok(()),
+        },
+    };
+    if KNOWN.contains(&name.as_str()) {
+        return Ok(());
+    }
+    Err(raise!(
+        err::value_error(),
+        "{origin} must be 'epoll' or 'io_uring', not {name:?}"
+    ))
 }
 
 /// `context=` of a scheduling method, wherever it stands among the keywords.
@@ -403,6 +429,8 @@ pub(crate) fn build() -> PyResult<()> {
         .methods(crate::transport::operation::loop_methods())
         .getset([
             crate::getter!(EventLoop, "_ready", EventLoop::ready_objects, "What waits for its turn."),
+            crate::getter!(EventLoop, "backend", |_: &EventLoop| value::str(BACKEND),
+                "What the loop waits with: 'epoll'."),
             crate::getter!(EventLoop, "_debug", EventLoop::debug, "Whether in debug mode."),
             crate::getter!(EventLoop, "_closed", EventLoop::is_closed, "Whether closed."),
             crate::getter!(EventLoop, "_stopping",

@@ -230,6 +230,13 @@ impl EventLoop {
         }
     }
 
+    /// An operation has read as much as it could hold: there may be more, and the next had better try.
+    pub(crate) fn may_hold_more(&self, fd: RawFd) {
+        if let Some(entry) = self.descriptors.entry(fd) {
+            entry.patience = 0;
+        }
+    }
+
     /// Nobody is to watch the descriptor, which is about to be closed: operations on it try once more, and fail.
     pub(crate) fn evict(&self, fd: RawFd) {
         for side in [Side::Read, Side::Write] {

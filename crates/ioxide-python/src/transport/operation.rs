@@ -214,16 +214,20 @@ impl SocketOperation {
 
     fn recv(&self, socket: &Any) -> PyResult<Attempt> {
         let fd = number(socket)?;
-        let event_loop = self.event_loop.get_or_none();
-        let space = native_loop(&event_loop)?.hub.buffer();
+        let object = self.event_loop.get_or_none();
+        let event_loop = native_loop(&object)?;
+        let space = event_loop.hub.buffer();
         let wanted = self.count.get();
         if wanted > space.len() {
             return ask(socket, intern!("recv"), &[&*value::int(wanted as i64)?]);
         }
         let received = sys::recv(fd, &mut space[..wanted]);
         match received {
-            // SAFETY: the kernel has initialised as many bytes as it counts.
             Ok(count) => {
+                if count == wanted {
+                    event_loop.may_hold_more(fd);
+                }
+                // SAFETY: the kernel has initialised as many bytes as it counts.
                 value::bytes(unsafe { space[..count].assume_init_ref() }).map(Attempt::Done)
             }
             Err(error) => blocked_or_raised(&error),
@@ -234,7 +238,12 @@ impl SocketOperation {
         let fd = number(socket)?;
         let mut view = Buffer::writable(&self.data.get_or_none())?;
         match sys::recv(fd, view.space()) {
-            Ok(count) => value::int(count as i64).map(Attempt::Done),
+            Ok(count) => {
+                if count == view.len() {
+                    native_loop(&self.event_loop.get_or_none())?.may_hold_more(fd);
+                }
+                value::int(count as i64).map(Attempt::Done)
+            }
             Err(error) => blocked_or_raised(&error),
         }
     }
