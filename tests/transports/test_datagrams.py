@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -105,3 +106,32 @@ def test_a_name_is_looked_up_by_the_socket(new_loop):
         receiver.close()
 
     run(main(), new_loop)
+
+
+def test_each_of_many_peers_gets_its_own_answers_at_once_and_later():
+    async def main():
+        receiver, inbox = await endpoint(local_addr=("127.0.0.1", 0))
+        inbox.datagram_received = lambda data, addr: (
+            inbox.got.append((data, addr)),
+            receiver.sendto(b"at once:" + data, addr),
+        )
+        # More than are remembered.
+        clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(300)]
+        for number, client in enumerate(clients):
+            client.setblocking(False)
+            client.connect(receiver.get_extra_info("sockname"))
+            client.send(b"%d" % number)
+            if number % 50 == 0:
+                await turns(1)
+        while len(inbox.got) < len(clients):
+            await turns(1)
+        assert inbox.got == [(b"%d" % n, c.getsockname()) for n, c in enumerate(clients)]
+        for data, address in inbox.got:
+            receiver.sendto(b"later:" + data, address)
+        for number, client in enumerate(clients):
+            assert client.recv(100) == b"at once:%d" % number
+            assert client.recv(100) == b"later:%d" % number
+            client.close()
+        receiver.close()
+
+    run(main())

@@ -231,6 +231,12 @@ impl PartialEq for RawAddress {
 
 impl Eq for RawAddress {}
 
+impl std::hash::Hash for RawAddress {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.bytes().hash(state);
+    }
+}
+
 impl std::fmt::Debug for RawAddress {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.decode().fmt(formatter)

@@ -18,11 +18,13 @@ use ioxide_core::net::address::RawAddress;
 use ioxide_core::net::datagram::{receive_batch, send_to, BATCH};
 use ioxide_core::sys;
 use std::cell::{Cell, UnsafeCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 
 /// How many batches are received before others have their turn.
 const BATCHES: usize = 8;
+/// How many peers are remembered.
+const PEERS: usize = 256;
 /// What a waiting datagram counts besides its bytes.
 const HEADER: usize = 8;
 
@@ -34,14 +36,16 @@ pub(crate) struct DatagramTransport {
     address: ObjCell,
     queue: UnsafeCell<VecDeque<Datagram>>,
     /// Received, and not delivered because the protocol has paused.
-    received: UnsafeCell<VecDeque<Datagram>>,
+    received: UnsafeCell<VecDeque<Received>>,
     /// The bytes in the queue, with their headers.
     size: Cell<usize>,
     connected: Cell<bool>,
     family: Cell<i32>,
-    /// The last sender, in both forms: the next is often the same, and the answer goes there.
+    /// Whose datagram was given to the protocol last, in both forms: the answer goes there.
     peer_raw: Cell<Option<RawAddress>>,
     peer: ObjCell,
+    /// Others who have sent, up to [`PEERS`], so that an address is made into an object once.
+    peers: UnsafeCell<HashMap<RawAddress, Obj>>,
 }
 
 /// A datagram that waits.
@@ -50,6 +54,15 @@ struct Datagram {
     data: Obj,
     /// The receiver or the sender, or `None`.
     address: Obj,
+}
+
+/// A datagram that has arrived.
+struct Received {
+    /// A bytes object.
+    data: Obj,
+    /// The sender in both forms.
+    address: Obj,
+    raw: RawAddress,
 }
 
 static CLASS: Class = Class::new();
@@ -66,8 +79,10 @@ unsafe impl Native for DatagramTransport {
         self.base.traverse(visitor);
         visitor.cell(&self.address);
         visitor.cell(&self.peer);
-        for datagram in self.queue().iter().chain(self.received().iter()) {
-            visitor.object(&datagram.address);
+        let receivers = self.queue().iter().map(|datagram| &datagram.address);
+        let senders = self.received().iter().map(|datagram| &datagram.address);
+        for address in receivers.chain(senders).chain(self.peers().values()) {
+            visitor.object(address);
         }
     }
 
@@ -78,6 +93,8 @@ unsafe impl Native for DatagramTransport {
         self.discard();
         let undelivered = std::mem::take(self.received());
         drop(undelivered);
+        let forgotten = std::mem::take(self.peers());
+        drop(forgotten);
     }
 
     fn finalize(&self) {
@@ -136,9 +153,16 @@ static KIND: Kind = Kind {
 impl DatagramTransport {
     /// What was received when the protocol paused. No Python code may run while it is borrowed.
     #[allow(clippy::mut_from_ref, reason = "see the caller's promise")]
-    fn received(&self) -> &mut VecDeque<Datagram> {
+    fn received(&self) -> &mut VecDeque<Received> {
         // SAFETY: the interpreter lock is held, and by the caller's promise there is no other borrow.
         unsafe { &mut *self.received.get() }
+    }
+
+    /// Who has sent. No Python code may run while it is borrowed.
+    #[allow(clippy::mut_from_ref, reason = "see the caller's promise")]
+    fn peers(&self) -> &mut HashMap<RawAddress, Obj> {
+        // SAFETY: the interpreter lock is held, and by the caller's promise there is no other borrow.
+        unsafe { &mut *self.peers.get() }
     }
 
     /// The queue of datagrams to send. No Python code may run while it is borrowed.
@@ -188,9 +212,9 @@ impl DatagramTransport {
         })?;
         // The buffer is no longer in use: what follows may run Python code.
         let mut count = 0;
-        for (data, sender) in batch.into_iter().flatten() {
-            let address = self.sender(sender)?;
-            self.received().push_back(Datagram { data, address });
+        for (data, raw) in batch.into_iter().flatten() {
+            let address = self.sender(raw)?;
+            self.received().push_back(Received { data, address, raw });
             count += 1;
         }
         self.deliver()?;
@@ -204,9 +228,13 @@ impl DatagramTransport {
     /// Gives what was received to the protocol, unless that has paused.
     fn deliver(&self) -> PyResult<()> {
         while self.base.is_reading() {
-            let Some(Datagram { data, address }) = self.received().pop_front() else {
+            let Some(Received { data, address, raw }) = self.received().pop_front() else {
                 break;
             };
+            if raw.family() != libc::AF_UNSPEC && !self.peer.holds(&address) {
+                self.peer_raw.set(Some(raw));
+                self.peer.set(address.clone());
+            }
             self.base
                 .call(intern!("datagram_received"), &[&data, &address])?;
         }
@@ -234,9 +262,14 @@ impl DatagramTransport {
         if raw.family() == libc::AF_UNSPEC {
             return Ok(Obj::none());
         }
+        if let Some(peer) = self.peers().get(&raw) {
+            return Ok(peer.clone());
+        }
         let peer = address::to_python(&raw.decode())?;
-        self.peer_raw.set(Some(raw));
-        self.peer.set(peer.clone());
+        let peers = self.peers();
+        let forgotten = (peers.len() >= PEERS).then(|| std::mem::take(peers));
+        peers.insert(raw, peer.clone());
+        drop(forgotten);
         Ok(peer)
     }
 
@@ -445,6 +478,7 @@ pub(crate) fn make(args: Args<'_>) -> PyResult<Own<DatagramTransport>> {
         family: Cell::new(libc::AF_UNSPEC),
         peer_raw: Cell::new(None),
         peer: ObjCell::empty(),
+        peers: UnsafeCell::new(HashMap::new()),
     }
     .make()?;
     let base = &transport.base;
