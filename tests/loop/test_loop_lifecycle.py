@@ -319,7 +319,9 @@ def test_a_known_backend_may_be_asked_for_and_the_one_in_use_is_told(monkeypatch
 
 
 def test_an_unknown_backend_is_refused(monkeypatch):
-    with pytest.raises(ValueError, match=r"^backend must be 'epoll' or 'io_uring', not \"kqueue\"$"):
+    with pytest.raises(
+        ValueError, match=r"^backend must be 'epoll' or 'io_uring', not \"kqueue\"$"
+    ):
         ioxide.new_event_loop(backend="kqueue")
     monkeypatch.setenv("IOXIDE_BACKEND", "uring")
     with pytest.raises(ValueError, match=r"^IOXIDE_BACKEND must be 'epoll' or 'io_uring'"):
