@@ -21,21 +21,6 @@ async def echo_protocol() -> asyncio.AbstractServer:
     return await loop.create_server(Echo, "127.0.0.1", 0, backlog=1024)
 
 
-class EchoRecords(Echo):
-    """Answers each record of 64 bytes with a write of its own."""
-
-    def data_received(self, data: bytes) -> None:
-        write = self.transport.write
-        for start in range(0, len(data), 64):
-            write(data[start : start + 64])
-
-
-@scenario("tcp", 100, kind="server")
-async def echo_records() -> asyncio.AbstractServer:
-    loop = asyncio.get_running_loop()
-    return await loop.create_server(EchoRecords, "127.0.0.1", 0, backlog=1024)
-
-
 @scenario("tcp", 100, kind="server")
 async def echo_streams() -> asyncio.AbstractServer:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
