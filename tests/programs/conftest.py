@@ -31,7 +31,7 @@ def _libraries(request: pytest.FixtureRequest) -> None:
                 missing(f"{name} is not installed (requirements/programs.txt)")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `ca.pem`, and with `server.pem`: key and certificate for localhost."""
     if importlib.util.find_spec("trustme") is None:
@@ -55,17 +55,17 @@ def started(start: Callable[[], contextlib.AbstractContextManager]) -> Iterator[
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def postgresql(certificates: Path) -> Iterator[servers.Server]:
     certificate = (certificates / "server.pem").read_bytes()
     yield from started(lambda: servers.postgresql(certificate))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mariadb() -> Iterator[servers.Server]:
     yield from started(servers.mariadb)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def redis() -> Iterator[servers.Server]:
     yield from started(servers.redis)
