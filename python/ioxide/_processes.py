@@ -204,7 +204,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     def _begin(self) -> None:
         """Begin to tell the protocol; what has happened so far is told of afterwards."""
         if self._is_direct:
-            self._protocol.connection_made(self)
+            self._protocol.begin(self, self._pipes)
             return
         pending, self._pending_calls = self._pending_calls, None
         self._loop.call_soon(self._protocol.connection_made, self)
@@ -232,13 +232,20 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._returncode = returncode
         if self._popen is not None:
             self._popen.returncode = returncode
-        self._call(self._protocol.process_exited)
+        if not self._pipes and self._is_direct:
+            # The end of the process is the end of everything, and nobody else need be told.
+            self._closed = True
+            self._protocol.process_gone()
+            self._loop = self._protocol = None
+        else:
+            self._call(self._protocol.process_exited)
         # Those who wait for the process need not wait for its pipes, which a grandchild may hold.
         waiters, self._exit_waiters = self._exit_waiters, None
         for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(returncode)
-        self._finish_if_over()
+        if self._protocol is not None:
+            self._finish_if_over()
 
     async def _wait(self) -> int:
         """Wait until the process has exited, and return its return code."""

@@ -66,6 +66,17 @@ class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
             if pipe is not None:
                 self._open(fd, pipe)
 
+    def begin(self, transport: Any, ends: dict[int, Any]) -> None:
+        """What connection_made() is to a transport that knows this class."""
+        self._transport = transport
+        for fd, end in ends.items():
+            self._open(fd, end.pipe)
+
+    def process_gone(self) -> None:
+        """What process_exited() and all that follows from it come to without pipes."""
+        self._process_exited = self._connection_lost = True
+        self._transport = None
+
     def _open(self, fd: int, pipe: Any) -> None:
         reader, protocol = self._streams.get(fd, (None, self))
         if fd == 0:
