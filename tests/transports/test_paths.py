@@ -159,6 +159,10 @@ async def play(plan: Any, kind: type[Noter], keep_open: bool, high: int | None) 
                 case "write":
                     transport.write(data)
                     written += data
+                case "lines" if transport.get_write_buffer_size():
+                    # asyncio tries at once since 3.12 although bytes wait: more may have gone.
+                    transport.write(data)
+                    written += data
                 case "lines":
                     transport.writelines([data[: size // 2], b"", data[size // 2 :]])
                     written += data
