@@ -72,6 +72,8 @@ pub enum Later {
 pub enum Delivered {
     /// Everything was delivered that could be.
     All,
+    /// The program paused: there may be more.
+    Held,
     /// And the other end will send no more.
     Closed,
 }
@@ -189,7 +191,7 @@ impl Machine {
     #[inline]
     pub fn received<H: Host>(&self, host: &H) -> Result<(), H::Error> {
         match self.phase.get() {
-            Phase::Open => self.read(host),
+            Phase::Open => self.read(host).map(drop),
             Phase::Handshake => self.shake(host),
             Phase::Flushing => self.flush(host),
             Phase::Closing => self.say_goodbye(host),
@@ -207,11 +209,9 @@ impl Machine {
             }
             Phase::Open => {
                 self.phase.set(Phase::Flushing);
-                if self.paused.get() {
-                    // What has come is still to be read.
-                    return Ok(true);
-                }
                 self.flush(host)?;
+                // What has come is still to be read.
+                return Ok(self.phase.get() == Phase::Flushing);
             }
             Phase::Flushing => {
                 host.encrypt()?;
@@ -253,6 +253,11 @@ impl Machine {
         if self.closed.replace(true) {
             return Ok(());
         }
+        if self.phase.get() == Phase::Flushing {
+            // The other end has gone while the program was pausing: nobody else would go on.
+            host.start_timer(Limit::Shutdown)?;
+            return self.flush(host);
+        }
         self.shut_down(host)
     }
 
@@ -278,7 +283,7 @@ impl Machine {
     /// Goes on after a pause.
     pub fn go_on<H: Host>(&self, host: &H) -> Result<(), H::Error> {
         match self.phase.get() {
-            Phase::Open => self.read(host),
+            Phase::Open => self.read(host).map(drop),
             Phase::Flushing => self.flush(host),
             Phase::Closing => self.say_goodbye(host),
             Phase::Plain | Phase::Handshake => Ok(()),
@@ -332,32 +337,38 @@ impl Machine {
             host.tell_connected()?;
         }
         host.tell_waiter()?;
-        self.read(host)
+        self.read(host).map(drop)
     }
 
-    /// Delivers what can be, and sends what that has led to.
+    /// Delivers what can be, and sends what that has led to. Says whether the program has held something up.
     #[inline]
-    fn read<H: Host>(&self, host: &H) -> Result<(), H::Error> {
+    fn read<H: Host>(&self, host: &H) -> Result<bool, H::Error> {
         if !self.is_flowing() {
-            return Ok(());
+            return Ok(false);
         }
         let moved = self.deliver_and_send(host);
-        moved.or_else(|error| self.fail(host, error, Fault::Protocol))
+        moved.or_else(|error| self.fail(host, error, Fault::Protocol).map(|()| false))
     }
 
     #[inline]
-    fn deliver_and_send<H: Host>(&self, host: &H) -> Result<(), H::Error> {
-        if !self.paused.get() {
-            if host.deliver()? == Delivered::Closed {
-                self.call_ended(host)?;
-                self.shut_down(host)?;
+    fn deliver_and_send<H: Host>(&self, host: &H) -> Result<bool, H::Error> {
+        let mut held = self.paused.get();
+        if !held {
+            match host.deliver()? {
+                Delivered::All => {}
+                Delivered::Held => held = true,
+                Delivered::Closed => {
+                    self.call_ended(host)?;
+                    self.shut_down(host)?;
+                }
             }
             if self.is_flowing() {
                 host.encrypt()?;
             }
             host.send()?;
         }
-        host.control_below()
+        host.control_below()?;
+        Ok(held)
     }
 
     fn shut_down<H: Host>(&self, host: &H) -> Result<(), H::Error> {
@@ -375,8 +386,11 @@ impl Machine {
         self.flush(host)
     }
 
+    /// Delivers what is left, and then ends; a program that pauses and has not closed gets the rest later.
     fn flush<H: Host>(&self, host: &H) -> Result<(), H::Error> {
-        self.read(host)?;
+        if self.read(host)? && !self.closed.get() {
+            return Ok(());
+        }
         self.close_now(host)
     }
 

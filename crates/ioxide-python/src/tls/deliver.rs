@@ -43,7 +43,7 @@ impl TlsTransport {
     pub(super) fn deliver_plain(&self) -> PyResult<Delivered> {
         while self.wants_more() {
             if self.engine.is_drained() {
-                break;
+                return Ok(Delivered::All);
             }
             let outcome = match self.feed.get() {
                 Feed::Data => self.deliver_data()?,
@@ -53,12 +53,12 @@ impl TlsTransport {
             };
             match outcome {
                 Outcome::More => {}
-                Outcome::Drained => break,
+                Outcome::Drained => return Ok(Delivered::All),
                 Outcome::Closed => return Ok(Delivered::Closed),
                 Outcome::Failed(exception) => return Err(err::restore(exception)),
             }
         }
-        Ok(Delivered::All)
+        Ok(Delivered::Held)
     }
 
     /// Whether the program takes bytes: it may have paused, or ended the connection, in between.
