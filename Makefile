@@ -51,6 +51,13 @@ soak: release ## two minutes of 10,000 connections that break off in every way, 
 	$(call say,the soak)
 	@$(BIN)/python -m tools.soak --seconds 120 --connections 10000
 
+# Divided between the targets, in seconds.
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz: ## a minute of inputs that nobody thought of (FUZZ_SECONDS= for longer)
+	$(call say,fuzzing)
+	@cargo run --release --quiet -p ioxide-fuzz -- --seconds $(FUZZ_SECONDS)
+
 .PHONY: bench
 bench: release $(BIN)/.bench ## measure beside asyncio and every installed peer
 	$(call say,benchmarks; the table goes to docs/performance.md)
