@@ -1,6 +1,6 @@
 //! Which side of a fork this is: a number that changes in every forked child.
 
-use crate::kit::{err, PyResult};
+use crate::kit::{err, gil, PyResult};
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,6 +15,7 @@ pub(crate) fn generation() -> u32 {
 
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    gil::forked();
 }
 
 /// Makes forks count, whoever forks. Once, at import.

@@ -65,7 +65,7 @@ pub(crate) fn work(source: &JobSource<Ticket>, busy: &AtomicUsize) {
                 // The job may take long. As a last one's, the loop's wake-up waits until the lock is free,
                 // so that the loop does not wake up to wait for it.
                 wake(waker.take());
-                waker = job.run();
+                waker = gil::working(|| job.run());
                 drop(job);
                 busy.fetch_sub(1, Ordering::Release);
             }

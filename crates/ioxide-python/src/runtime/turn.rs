@@ -208,8 +208,13 @@ impl EventLoop {
         // SAFETY: only this function uses the buffer, and it does not call itself: waiting runs no Python code
         // of this loop.
         let events = unsafe { &mut *self.polling.events.get() };
-        let result = if timeout == Some(0) {
+        let result = if timeout == Some(0) && !gil::is_wanted() {
             backend.driver.wait(events, timeout)
+        } else if timeout == Some(0) {
+            // The loop is busy: other threads have their turn.
+            let driver = &backend.driver;
+            let events: &mut Events = events;
+            gil::lent(|| driver.wait(events, timeout))
         } else {
             // What the last callbacks saw is not kept alive by a loop that has nothing to do.
             self.snapshots.clear();
