@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import locale
 import os
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +31,7 @@ async def read_text(
     is no text in this encoding, LookupError for an unknown encoding.
     """
     _check_newline(newline)
-    decode = functools.partial(_decode, io.text_encoding(encoding), errors, newline)
+    decode = functools.partial(_decode, _encoding(encoding), errors, newline)
     text: str = await _read_file(path, decode)
     return text
 
@@ -50,7 +51,7 @@ async def write_text(
     _check_newline(newline)
     if not isinstance(data, str):
         raise TypeError(f"data must be str, not {type(data).__name__}")
-    await write_bytes(path, _encode(io.text_encoding(encoding), errors, newline, data))
+    await write_bytes(path, _encode(_encoding(encoding), errors, newline, data))
     return len(data)
 
 
@@ -71,7 +72,7 @@ async def append(
             raise ValueError("binary data takes no encoding, errors or newline")
         return await _append_bytes(path, data)
     _check_newline(newline)
-    encoding = io.text_encoding(encoding)
+    encoding = _encoding(encoding)
     if encoding.lower() in _PLAIN:
         await _append_bytes(path, _encode(encoding, errors, newline, data))
     else:
@@ -85,6 +86,11 @@ def _check_newline(newline: str | None) -> None:
         raise TypeError(f"newline must be str or None, not {type(newline).__name__}")
     if newline not in (None, "", "\n", "\r", "\r\n"):
         raise ValueError(f"illegal newline value: {newline!r}")
+
+
+def _encoding(encoding: str | None) -> str:
+    encoding = io.text_encoding(encoding)
+    return locale.getencoding() if encoding == "locale" else encoding
 
 
 def _decode(encoding: str, errors: str | None, newline: str | None, data: bytes) -> str:
