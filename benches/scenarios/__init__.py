@@ -52,6 +52,7 @@ def load() -> dict[str, Scenario]:
         "files",
         "tree",
         "tcp",
+        "tls",
     )
     names = [module.name for module in pkgutil.iter_modules(__path__)]
     for name in sorted(names, key=lambda n: order.index(n) if n in order else len(order)):

@@ -57,6 +57,19 @@ def test_a_connection_that_ends_without_a_goodbye_is_an_end_of_file():
     run(main())
 
 
+def test_a_program_that_has_paused_can_close_after_the_other_end_has_gone():
+    async def main():
+        async with connected() as (ours, theirs):
+            ours.transport.pause_reading()
+            theirs.transport._transport.close()
+            await turns()
+            assert not ours.over.done()
+            ours.transport.close()
+            assert await ours.over is None
+
+    run(main())
+
+
 def test_a_reset_reaches_connection_lost():
     async def main():
         async with connected() as (ours, theirs):

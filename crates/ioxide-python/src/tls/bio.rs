@@ -26,6 +26,8 @@ struct Ends {
     /// The flag that says "try again" is set.
     retry: bool,
     output: Vec<u8>,
+    /// The output is in the loop's buffer.
+    room_lent: bool,
 }
 
 /// One connection's BIO.
@@ -52,6 +54,7 @@ impl Tape {
                 lent_len: 0,
                 retry: false,
                 output: Vec::new(),
+                room_lent: false,
             }));
             (functions.bio_set_data)(bio, ends.cast());
             (functions.bio_set_init)(bio, 1);
@@ -128,16 +131,30 @@ impl Tape {
     /// Takes what is to be sent.
     #[inline]
     pub(super) fn take_output(&self) -> Vec<u8> {
-        std::mem::take(&mut self.ends().output)
+        let ends = self.ends();
+        ends.room_lent = false;
+        std::mem::take(&mut ends.output)
     }
 
     /// Gives room for what is to be sent, unless there is some.
     #[inline]
-    pub(super) fn give_room(&self, spare: impl FnOnce() -> Vec<u8>) {
+    pub(super) fn give_room(&self, room: impl FnOnce() -> Vec<u8>) {
         let ends = self.ends();
         if ends.output.capacity() == 0 {
-            ends.output = spare();
+            ends.output = room();
+            ends.room_lent = true;
         }
+    }
+
+    /// What is to be sent moves to memory of its own; the room that was given comes back.
+    pub(super) fn keep_output(&self) -> Option<Vec<u8>> {
+        let ends = self.ends();
+        if !ends.room_lent {
+            return None;
+        }
+        ends.room_lent = false;
+        let own = ends.output.clone();
+        Some(std::mem::replace(&mut ends.output, own))
     }
 }
 

@@ -164,11 +164,20 @@ impl Engine {
         match &self.driver {
             Driver::Native { tape, .. } => Ok(tape.take_output()),
             Driver::Methods { outgoing, .. } => {
-                let Some(outgoing) = outgoing.get() else {
+                if pending(outgoing) == 0 {
                     return Ok(Vec::new());
-                };
+                }
+                let outgoing = outgoing.get_or_none();
                 Ok(outgoing.method0(intern!("read"))?.bytes_content().to_vec())
             }
+        }
+    }
+
+    /// Keeps what is to be sent in memory of its own; gives the room back that it was in, if it was lent.
+    pub(super) fn keep_output(&self) -> Option<Vec<u8>> {
+        match &self.driver {
+            Driver::Native { tape, .. } => tape.keep_output(),
+            Driver::Methods { .. } => None,
         }
     }
 

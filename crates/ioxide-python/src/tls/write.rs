@@ -151,28 +151,50 @@ impl TlsTransport {
         result
     }
 
-    /// Room for what will be encrypted, from the loop's spares.
+    /// Room for what will be encrypted: the loop's, until it was sent.
     #[inline]
     pub(super) fn give_room(&self) {
         self.engine.give_room(|| {
-            let spare = self.with_loop(|event_loop| Ok(event_loop.hub.spare()));
-            spare.unwrap_or_default()
+            let room = self.with_loop(|event_loop| Ok(event_loop.hub.take_sealed()));
+            room.unwrap_or_default()
         });
     }
 
     /// Gives what is encrypted to the transport below, unless that takes no more.
     #[inline]
     pub(super) fn send_output(&self) -> PyResult<()> {
-        if self.below_full.get() || self.engine.to_send() == 0 {
+        if self.below_full.get() {
+            self.keep_output();
             return Ok(());
         }
         let output = self.engine.take_output()?;
-        let sent = self.write_below(&output);
-        self.with_loop(|event_loop| {
-            event_loop.hub.recycle(output);
+        let sent = if output.is_empty() {
             Ok(())
-        })?;
+        } else {
+            self.write_below(&output)
+        };
+        self.return_room(output);
         sent
+    }
+
+    /// What must wait moves out of the loop's buffer.
+    #[cold]
+    fn keep_output(&self) {
+        if let Some(room) = self.engine.keep_output() {
+            self.return_room(room);
+        }
+    }
+
+    #[inline]
+    fn return_room(&self, room: Vec<u8>) {
+        if room.capacity() == 0 {
+            return;
+        }
+        let returned = self.with_loop(|event_loop| {
+            event_loop.hub.return_sealed(room);
+            Ok(())
+        });
+        debug_assert!(returned.is_ok());
     }
 
     #[inline]

@@ -11,6 +11,8 @@ use std::mem::MaybeUninit;
 const READ_BUFFER: usize = 256 * 1024;
 /// How much is decrypted at once, in bytes, where it is not right into its object.
 const PLAIN_BUFFER: usize = 64 * 1024;
+/// Up to which size the buffer to encrypt into is kept, in bytes.
+const SEALED_SIZE: usize = 1024 * 1024;
 /// How many spare write buffers are kept, …
 const SPARES: usize = 32;
 /// … and up to which size, in bytes.
@@ -23,6 +25,8 @@ pub(crate) struct Hub {
     buffer: UnsafeCell<Vec<MaybeUninit<u8>>>,
     /// What was decrypted.
     plain: UnsafeCell<Vec<MaybeUninit<u8>>>,
+    /// What was encrypted and goes out at once.
+    sealed: UnsafeCell<Vec<u8>>,
     spares: UnsafeCell<Vec<Vec<u8>>>,
     /// Transports with bytes for the end of the turn. Empty between turns.
     flushing: UnsafeCell<Vec<Obj>>,
@@ -36,6 +40,7 @@ impl Hub {
         Hub {
             buffer: UnsafeCell::new(Vec::new()),
             plain: UnsafeCell::new(Vec::new()),
+            sealed: UnsafeCell::new(Vec::new()),
             spares: UnsafeCell::new(Vec::new()),
             flushing: UnsafeCell::new(Vec::new()),
             turn: Cell::new(0),
@@ -87,6 +92,28 @@ impl Hub {
     pub(crate) fn return_plain(&self, buffer: Vec<MaybeUninit<u8>>) {
         // SAFETY: as above.
         unsafe { *self.plain.get() = buffer };
+    }
+
+    /// An empty buffer to encrypt into; to be returned as soon as what is in it was sent.
+    #[inline]
+    pub(crate) fn take_sealed(&self) -> Vec<u8> {
+        // SAFETY: the borrow ends with the expression.
+        let sealed = std::mem::take(unsafe { &mut *self.sealed.get() });
+        if sealed.capacity() == 0 {
+            return Vec::with_capacity(NEW_SIZE);
+        }
+        sealed
+    }
+
+    /// Takes the buffer back. Of two the larger one stays: it need not grow again.
+    #[inline]
+    pub(crate) fn return_sealed(&self, mut buffer: Vec<u8>) {
+        // SAFETY: the borrow ends before anything else can run.
+        let sealed = unsafe { &mut *self.sealed.get() };
+        if buffer.capacity() > sealed.capacity() && buffer.capacity() <= SEALED_SIZE {
+            buffer.clear();
+            *sealed = buffer;
+        }
     }
 
     /// An empty buffer for bytes that are to be written.
