@@ -229,5 +229,6 @@ def test_a_renegotiation_that_a_client_wants_is_refused_and_others_are_served():
             writer.write(b"two\n")
             assert await reader.readline() == b"echo two\n"
             writer.close()
+            await writer.wait_closed()
 
     run(main())

@@ -56,6 +56,7 @@ async def visited(data: bytes, *, clean: bool) -> Pausing:
         writer.transport.abort()
     await asyncio.sleep(0.05)
     server.close()
+    protocol.client = writer
     return protocol
 
 
@@ -66,6 +67,7 @@ def test_closing_it_ends_it(clean):
         assert not protocol.lost.done()
         protocol.transport.close()
         await asyncio.wait_for(protocol.lost, 5)
+        await protocol.client.wait_closed()
 
     run(main())
 
@@ -79,6 +81,7 @@ def test_what_it_said_is_still_read_piece_by_piece(clean):
         while not protocol.lost.done():
             protocol.transport.resume_reading()
             await asyncio.sleep(0)
+        await protocol.client.wait_closed()
         assert protocol.received == data
         assert protocol.ended_after == len(data)
 

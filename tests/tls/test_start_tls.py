@@ -14,8 +14,8 @@ from .peers import Recorder, client_context, run, server_context, turns
 
 
 @contextlib.asynccontextmanager
-async def streams(serve):
-    """A server of streams, and a client's reader and writer."""
+async def streams(serve, *, given_away=False):
+    """A server of streams, and a client's reader and writer, whose transport is perhaps given to others."""
     failed = asyncio.get_running_loop().create_future()
 
     async def guarded(reader, writer):
@@ -31,7 +31,7 @@ async def streams(serve):
         reader, writer = await ioxide.open_connection(*server.sockets[0].getsockname())
         yield reader, writer
         await failed
-        if not writer.is_closing():
+        if not given_away:
             writer.close()
             await writer.wait_closed()
 
@@ -148,7 +148,7 @@ def test_a_transport_of_a_stranger_is_encrypted():
         await writer.drain()
 
     async def main():
-        async with streams(serve) as (_, writer):
+        async with streams(serve, given_away=True) as (_, writer):
             below = Stranger(writer.transport)
             below.set_protocol = lambda inner: below.inner.set_protocol(OnlyAProtocol(inner))
             loop = asyncio.get_running_loop()
@@ -173,7 +173,7 @@ def test_a_protocol_of_a_stranger_takes_over_our_transport():
         await writer.drain()
 
     async def main():
-        async with streams(serve) as (_, writer):
+        async with streams(serve, given_away=True) as (_, writer):
             protocol = Recorder()
             transport = await asyncio.get_running_loop().start_tls(
                 writer.transport, protocol, client_context(), server_hostname="localhost"
