@@ -9,7 +9,7 @@
 //! and the result is disposed of, as by closing the file that was opened for nobody.
 
 use super::strand::Strand;
-use super::whole::{Prepared, Whole};
+use super::whole::{Attempt, Prepared, Whole};
 use crate::awaitable::{spec, Awaitable, Flow, Kind, Wait};
 use crate::executor::job::{Call, Job};
 use crate::executor::Ticket;
@@ -22,6 +22,9 @@ use ioxide_core::driver::waker::Waker;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
+
+/// How many turns an operation of a crowd waits for what the first one finds out about the directory.
+const PATIENCE: u8 = 4;
 
 /// What is to be done.
 enum Plan {
@@ -51,6 +54,8 @@ pub(crate) struct Operation {
     stage: Cell<Stage>,
     /// Nobody waits for the outcome any more.
     abandoned: Cell<bool>,
+    /// How many more turns it waits for what others find out.
+    patience: Cell<u8>,
     has_failed: Cell<bool>,
     /// It is done also if nobody waits for it any more: closing a file.
     always: Cell<bool>,
@@ -185,6 +190,7 @@ impl Operation {
             wait: Wait::new(kind),
             stage: Cell::new(Stage::New),
             abandoned: Cell::new(false),
+            patience: Cell::new(PATIENCE),
             has_failed: Cell::new(false),
             always: Cell::new(false),
             plan: RefCell::new(plan),
@@ -242,13 +248,23 @@ impl Operation {
         let Plan::Prepared(mut prepared) = plan else {
             return Err(raise!(err::runtime_error(), "the operation is over"));
         };
-        if let Some(result) = prepared.attempt()? {
-            self.stage.set(Stage::Over);
-            return Ok(Flow::Return(result));
+        let patience = self.patience.get();
+        match prepared.attempt(patience > 0)? {
+            Attempt::Done(result) => {
+                self.stage.set(Stage::Over);
+                Ok(Flow::Return(result))
+            }
+            Attempt::Later => {
+                self.patience.set(patience - 1);
+                self.plan.replace(Plan::Prepared(prepared));
+                Ok(Flow::Yield)
+            }
+            Attempt::Thread => {
+                self.plan.replace(Plan::Prepared(prepared));
+                self.submit()?;
+                Ok(Flow::Park)
+            }
         }
-        self.plan.replace(Plan::Prepared(prepared));
-        self.submit()?;
-        Ok(Flow::Park)
     }
 
     /// It is the operation's turn; false if nobody waits for it any more.

@@ -12,7 +12,7 @@ use ioxide_core::files::write::{Mode, Target};
 use ioxide_core::files::Failure;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -41,8 +41,8 @@ pub(crate) enum Prepared {
         after: Option<Obj>,
         /// What is open already.
         source: Option<Source>,
-        /// Whether to find out about the directory.
-        explores: bool,
+        /// Set if it is to find out about the directory.
+        explores: Option<Exploration>,
     },
     Write {
         path: Path,
@@ -50,8 +50,8 @@ pub(crate) enum Prepared {
         mode: Mode,
         /// What is open already.
         target: Option<Target>,
-        /// Whether to find out about the directory.
-        explores: bool,
+        /// Set if it is to find out about the directory.
+        explores: Option<Exploration>,
     },
     Copy {
         source: Path,
@@ -61,6 +61,34 @@ pub(crate) enum Prepared {
 
 static ALLOW_CACHED: AtomicBool = AtomicBool::new(true);
 static DIRECTORIES: Mutex<Option<Directories>> = Mutex::new(None);
+
+/// An operation on its way to a thread, which will find out about a directory. While there is one, others of a
+/// crowd may wait for what it finds.
+pub(crate) struct Exploration(());
+
+static EXPLORATIONS: AtomicUsize = AtomicUsize::new(0);
+
+impl Exploration {
+    fn begin() -> Exploration {
+        EXPLORATIONS.fetch_add(1, Ordering::Relaxed);
+        Exploration(())
+    }
+}
+
+impl Drop for Exploration {
+    fn drop(&mut self) {
+        EXPLORATIONS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What an attempt to do without a thread came to.
+pub(super) enum Attempt {
+    Done(Obj),
+    /// Something is being found out: to be tried again in the next turn.
+    Later,
+    /// It takes a thread.
+    Thread,
+}
 
 /// Whether files in memory may be read without a thread; what was allowed before.
 pub(super) fn allow_cached(allowed: bool) -> bool {
@@ -108,7 +136,7 @@ impl Whole {
                     path,
                     after,
                     source: None,
-                    explores: false,
+                    explores: None,
                 })
             }
             Whole::Write { path, data, mode } => {
@@ -120,7 +148,7 @@ impl Whole {
                     data,
                     mode,
                     target: None,
-                    explores: false,
+                    explores: None,
                 })
             }
             Whole::Copy { source, target } => {
@@ -142,37 +170,43 @@ fn audit_write(path: &Path, mode: Mode) -> PyResult<()> {
 }
 
 impl Prepared {
-    /// On the loop's thread: the result, if that needs no waiting.
-    pub(super) fn attempt(&mut self) -> PyResult<Option<Obj>> {
+    /// On the loop's thread: does it, if that needs no waiting.
+    pub(super) fn attempt(&mut self, is_patient: bool) -> PyResult<Attempt> {
         if !ALLOW_CACHED.load(Ordering::Relaxed) {
-            return Ok(None);
+            return Ok(Attempt::Thread);
         }
-        match self {
+        let (path, explores) = match self {
+            Prepared::Read { path, explores, .. } | Prepared::Write { path, explores, .. } => {
+                (path, explores)
+            }
+            Prepared::Copy { .. } => return Ok(Attempt::Thread),
+        };
+        let Some(place) = place_of(path) else {
+            if is_patient && EXPLORATIONS.load(Ordering::Relaxed) > 0 {
+                return Ok(Attempt::Later);
+            }
+            *explores = Some(Exploration::begin());
+            return Ok(Attempt::Thread);
+        };
+        let done = match self {
             Prepared::Read {
                 path,
                 after,
                 source,
-                explores,
-            } => match place_of(path, explores) {
-                Some(place) if place.kind != Kind::Other => {
-                    read_at_once(path, place, after.as_deref(), source)
-                }
-                _ => Ok(None),
-            },
+                ..
+            } if place.kind != Kind::Other => read_at_once(path, place, after.as_deref(), source)?,
             Prepared::Write {
                 path,
                 data,
                 mode,
                 target,
-                explores,
-            } => match place_of(path, explores) {
-                Some(place) if place.kind == Kind::Memory && data.len() <= cached::MOST => {
-                    write_at_once(path, place, data, *mode, target)
-                }
-                _ => Ok(None),
-            },
-            Prepared::Copy { .. } => Ok(None),
-        }
+                ..
+            } if place.kind == Kind::Memory && data.len() <= cached::MOST => {
+                write_at_once(path, place, data, *mode, target)?
+            }
+            _ => None,
+        };
+        Ok(done.map_or(Attempt::Thread, Attempt::Done))
     }
 
     /// On a thread that may wait: does it.
@@ -214,14 +248,12 @@ fn transformed(bytes: Obj, after: Option<&Any>) -> PyResult<Obj> {
     }
 }
 
-/// What is known of the file's directory; `explores` says that it is to be found out.
-fn place_of(path: &Path, explores: &mut bool) -> Option<Place> {
+/// What is known of the file's directory.
+fn place_of(path: &Path) -> Option<Place> {
     let system = path.system.as_bytes();
-    let place = directories()
+    directories()
         .get_or_insert_default()
-        .look_up(system, Instant::now());
-    *explores = place.is_none();
-    place
+        .look_up(system, Instant::now())
 }
 
 fn note(path: &Path, place: Option<Place>) {
@@ -299,7 +331,7 @@ fn write(
     data: &Buffer,
     mode: Mode,
     target: Option<Target>,
-    explores: bool,
+    explores: Option<Exploration>,
 ) -> PyResult<Obj> {
     let (system, bytes) = (&*path.system, data.bytes());
     let (place, result) = gil::released(|| {
@@ -310,7 +342,7 @@ fn write(
         match opened {
             Ok(target) => {
                 let device = target.identity().device;
-                let place = explores.then(|| explored(target.fd(), device));
+                let place = explores.as_ref().map(|_| explored(target.fd(), device));
                 (place, target.write(bytes, mode).map_err(Failure::Transfer))
             }
             Err(error) => (None, Err(Failure::Open(error))),
@@ -324,14 +356,16 @@ fn write(
 }
 
 /// The bytes are read to where they will stay: an object of the right size is made once that is known.
-fn read(path: &Path, source: Option<Source>, explores: bool) -> PyResult<Obj> {
+fn read(path: &Path, source: Option<Source>, explores: Option<Exploration>) -> PyResult<Obj> {
     let system = &*path.system;
     let opened = gil::released(|| -> io::Result<(Source, Option<Place>)> {
         let source = match source {
             Some(source) => source.settle(system)?,
             None => Source::open(system)?,
         };
-        let place = explores.then(|| explored(source.fd(), source.identity().device));
+        let place = explores
+            .as_ref()
+            .map(|_| explored(source.fd(), source.identity().device));
         Ok((source, place))
     });
     let (source, place) = match opened {
@@ -339,6 +373,7 @@ fn read(path: &Path, source: Option<Source>, explores: bool) -> PyResult<Obj> {
         Err(error) => return Err(err::raise_os_named(&error, &path.name)),
     };
     note(path, place);
+    drop(explores);
     let mut beyond = Vec::new();
     let read = value::bytes_filled(source.expected(), |room| {
         gil::released(|| {
