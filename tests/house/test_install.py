@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,21 @@ thread = threading.Thread(target=ask, name="side"); thread.start(); thread.join(
 """
     out = prints(text, tmp_path).splitlines()
     assert out == ["There is no current event loop in thread 'side'.", "True"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio has them since 3.12")
+@pytest.mark.parametrize("first", ["library", "install"])
+def test_a_library_recognises_eager_task_factories_by_their_code(tmp_path, first):
+    """As anyio does, which looks at `__code__` when it is imported."""
+    library = "code = asyncio.eager_task_factory.__code__\n"
+    install = "ioxide.install()\n"
+    ended = python(
+        "-c",
+        "import asyncio, ioxide\n"
+        + (library + install if first == "library" else install + library)
+        + "made = asyncio.create_eager_task_factory(asyncio.Task)\n"
+        "assert made.__code__ is asyncio.eager_task_factory.__code__ is code\n"
+        "assert made.__closure__[0].cell_contents is ioxide.Task\n",
+        cwd=tmp_path,
+    )
+    assert (ended.status, ended.err) == (0, "")

@@ -1,5 +1,7 @@
 //! Task factories whose tasks begin at once.
 
+#[cfg(Py_3_12)]
+use crate::import;
 use crate::kit::class::WeakList;
 use crate::kit::{
     args::Unpacked, err, ffi, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell,
@@ -43,6 +45,19 @@ impl EagerTaskFactory {
     #[inline]
     pub(crate) fn makes_native_tasks(&self) -> bool {
         self.constructor.holds(Task::class().object())
+    }
+
+    /// The code of asyncio's own factories, by which libraries recognise one.
+    #[cfg(Py_3_12)]
+    fn code(&self) -> PyResult<Obj> {
+        asyncio_factory()?.attr(intern!("__code__"))
+    }
+
+    /// As that of asyncio's own factories: one cell, with the constructor.
+    #[cfg(Py_3_12)]
+    fn closure(&self) -> PyResult<Obj> {
+        let cell = import!("types", "CellType")?.call1(&self.constructor.get_or_none())?;
+        value::tuple(&[&*cell])
     }
 
     fn call(&self, args: Args<'_>) -> PyResult<Obj> {
@@ -90,12 +105,36 @@ pub(crate) fn create_eager_task_factory(args: Args<'_>) -> PyResult<Obj> {
     Ok(body.make()?.into_obj())
 }
 
+/// asyncio's own factory: what it was when this was first called, which is before `install()`.
+#[cfg(Py_3_12)]
+fn asyncio_factory() -> PyResult<&'static Any> {
+    import!("asyncio.tasks", "eager_task_factory")
+}
+
 pub(crate) fn build() -> PyResult<()> {
-    ClassSpec::new::<EagerTaskFactory>(c"ioxide.EagerTaskFactory")
+    let spec = ClassSpec::new::<EagerTaskFactory>(c"ioxide.EagerTaskFactory")
         .doc(c"A task factory whose tasks begin at once.")
         .dict(offset_of!(EagerTaskFactory, dict))
         .weak(offset_of!(EagerTaskFactory, weak))
-        .slot(ffi::Py_tp_call, tp_call as *mut c_void)
-        .build(&CLASS)?;
+        .slot(ffi::Py_tp_call, tp_call as *mut c_void);
+    #[cfg(Py_3_12)]
+    let spec = {
+        asyncio_factory()?;
+        spec.getset([
+            crate::getter!(
+                EagerTaskFactory,
+                "__code__",
+                EagerTaskFactory::code,
+                "That of asyncio's factories."
+            ),
+            crate::getter!(
+                EagerTaskFactory,
+                "__closure__",
+                EagerTaskFactory::closure,
+                "A cell with the constructor."
+            ),
+        ])
+    };
+    spec.build(&CLASS)?;
     Ok(())
 }
