@@ -382,11 +382,17 @@ MEASURE = """
             resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         return dict(objects=len(gc.get_objects()), blocks=sys.getallocatedblocks(), resident=resident,
                     loop=sys.getrefcount(loop), none=0 if sys.version_info >= (3, 12) else sys.getrefcount(None))
+    def grow():
+        before = measure()
+        run({n})
+        after = measure()
+        return {{k: after[k] - before[k] for k in before}}
     run({warm})
-    before = measure()
-    run({n})
-    after = measure()
-    json.dump({{k: after[k] - before[k] for k in before}}, sys.stdout)
+    grown = grow()
+    if grown["resident"] >= {resident}:
+        # The allocator takes a large piece now and then. What leaks does it again.
+        grown["resident"] = min(grown["resident"], grow()["resident"])
+    json.dump(grown, sys.stdout)
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
 """
@@ -401,11 +407,13 @@ def test_objects_made_and_dropped_leave_nothing(aio, name):
     # asyncio's heap keeps cancelled timers for a while: it is measured against a first run of the same size.
     n, warm = (4_000, 4_000) if aio.__name__ == "asyncio" else (100_000, 25_000)
     make = textwrap.indent(textwrap.dedent(OBJECTS[name]), "    ").strip()
-    grown = json.loads(child.check(aio, MEASURE.format(make=make, n=n, warm=warm)))
+    # What the interpreter does not count: one arena of slack; 32 bytes in each round would show 3.2 MB.
+    resident = 2**20 + 12 * n
+    script = MEASURE.format(make=make, n=n, warm=warm, resident=resident)
+    grown = json.loads(child.check(aio, script))
     # A leak of one object, block or reference in each round would show n (or n/10) of them.
     assert grown["objects"] < max(300, n / 100), grown
     assert grown["blocks"] < max(300, n / 100), grown
     assert abs(grown["loop"]) < 50, grown
     assert grown["none"] < max(300, n / 100), grown
-    # What the interpreter does not count: one arena of slack; 32 bytes in each round would show 3.2 MB.
-    assert grown["resident"] < 2**20 + 12 * n, grown
+    assert grown["resident"] < resident, grown
