@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 
 import pytest
@@ -62,7 +63,13 @@ class Builtin:
             return self.file.readline() or StopAsyncIteration
         if name == "back":
             return self.file.seek(self.place)
-        result = getattr(self.file, name)(*arguments)
+        try:
+            result = getattr(self.file, name)(*arguments)
+        except io.UnsupportedOperation:
+            if name == "readlines":
+                # Its `next()`, though refused, forbids to ask for the position until something is flushed.
+                self.file.flush()
+            raise
         if name == "tell":
             self.place = result
         return result
