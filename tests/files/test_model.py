@@ -50,6 +50,10 @@ def outcome_of(error: BaseException) -> tuple:
     return type(error), getattr(error, "errno", None), str(error)
 
 
+def refused(outcome: object) -> bool:
+    return isinstance(outcome, tuple) and outcome[0] is io.UnsupportedOperation
+
+
 class Builtin:
     """The builtin's file, under the names of the operations."""
 
@@ -63,13 +67,7 @@ class Builtin:
             return self.file.readline() or StopAsyncIteration
         if name == "back":
             return self.file.seek(self.place)
-        try:
-            result = getattr(self.file, name)(*arguments)
-        except io.UnsupportedOperation:
-            if name == "readlines":
-                # Its `next()`, though refused, forbids to ask for the position until something is flushed.
-                self.file.flush()
-            raise
+        result = getattr(self.file, name)(*arguments)
         if name == "tell":
             self.place = result
         return result
@@ -107,6 +105,11 @@ async def run(path, script, options):
                     log.append((name, arguments, await result if side is native else result))
                 except (OSError, ValueError, TypeError) as error:
                     log.append((name, arguments, outcome_of(error)))
+            if name == "readlines" and refused(theirs[-1][-1]):
+                # Its `next()`, though refused, forbids a text file to tell its position until something is flushed,
+                # which ours may do earlier.
+                builtin.file.flush()
+                await native.file.flush()
         assert native.file.closed == builtin.file.closed
         # The last operation may have left something to be written: both write it when they are closed.
     builtin.file.close()
