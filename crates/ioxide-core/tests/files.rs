@@ -56,6 +56,7 @@ fn read(path: &CString, room: usize) -> (Vec<u8>, Vec<u8>) {
     let (filled, rest) = source.read_to_end(space).unwrap();
     let filled = space[..filled]
         .iter()
+        // SAFETY: so many bytes were read into it.
         .map(|byte| unsafe { byte.assume_init() })
         .collect();
     (filled, rest)
@@ -162,6 +163,7 @@ fn what_is_in_memory_is_read_whole_or_not_at_all() {
         Outcome::Whole => {
             let read: Vec<u8> = space
                 .iter()
+                // SAFETY: the whole file, which is as long, was read into it.
                 .map(|byte| unsafe { byte.assume_init() })
                 .collect();
             assert_eq!(read, b"content");
