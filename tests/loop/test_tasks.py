@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextvars
+import gc
+import sys
+import weakref
 
 import pytest
 from harness.implementation import Reports, spin
@@ -36,6 +39,52 @@ def test_task_runs_in_a_copy_of_the_current_context(aio):
         variable.set("later")
         assert await task == ("parent's", "child's")
         assert variable.get() == "later"
+
+    aio.run(main())
+
+
+def test_idle_loop_keeps_no_value_that_only_a_callback_has_set(aio):
+    variable = contextvars.ContextVar("variable")
+
+    class Value:
+        pass
+
+    async def main():
+        # A task that waits shares the context of the callback.
+        waiting = aio.create_task(aio.sleep(3600))
+        value = Value()
+        seen = weakref.ref(value)
+        handle = aio.get_running_loop().call_soon(variable.set, value)
+        del value
+        await aio.sleep(0.001)
+        del handle
+        await aio.sleep(0.001)
+        gc.collect()
+        assert seen() is None
+        waiting.cancel()
+
+    aio.run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Task.get_context() came with 3.12")
+def test_context_of_a_parked_task_is_its_own(aio):
+    variable = contextvars.ContextVar("variable", default=0)
+
+    async def work():
+        seen = [variable.get()]
+        for _ in range(2):
+            await aio.sleep(0)
+            seen.append(variable.get())
+        return seen
+
+    async def main():
+        one, other = aio.create_task(work()), aio.create_task(work())
+        await aio.sleep(0)
+        context = one.get_context()
+        assert context is one.get_context() is not other.get_context()
+        context.run(variable.set, 1)
+        assert await aio.gather(one, other) == [[0, 1, 1], [0, 0, 0]]
+        assert one.get_context() is context
 
     aio.run(main())
 

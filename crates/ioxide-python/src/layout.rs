@@ -63,6 +63,9 @@ pub(crate) struct TaskBase {
     pub(crate) future: FutureBase,
     #[cfg(Py_3_13)]
     num_cancels: Cell<i32>,
+    /// What is padding to the C code: see [`TaskBase::shares_context`].
+    #[cfg(Py_3_13)]
+    ours: Cell<u32>,
     pub(crate) fut_waiter: ObjCell,
     pub(crate) coro: ObjCell,
     pub(crate) name: ObjCell,
@@ -73,6 +76,9 @@ pub(crate) struct TaskBase {
     log_destroy_pending: Cell<i32>,
     #[cfg(not(Py_3_13))]
     num_cancels: Cell<i32>,
+    /// What is padding to the C code: see [`TaskBase::shares_context`].
+    #[cfg(not(Py_3_13))]
+    ours: Cell<u32>,
     /// Links in the interpreter's list of tasks (`llist_node`): next, previous.
     #[cfg(Py_3_14)]
     pub(crate) node: Cell<[*mut Node; 2]>,
@@ -212,6 +218,7 @@ impl TaskBase {
         TaskBase {
             future,
             num_cancels: Cell::new(0),
+            ours: Cell::new(0),
             fut_waiter: ObjCell::empty(),
             coro: ObjCell::empty(),
             name: ObjCell::empty(),
@@ -230,6 +237,17 @@ impl TaskBase {
     pub(crate) fn mark_as_task(&self) {
         #[cfg(Py_3_14)]
         self.future.is_task.set(1);
+    }
+
+    /// Whether `context` is a snapshot that others hold too.
+    #[inline(always)]
+    pub(crate) fn shares_context(&self) -> bool {
+        self.ours.get() != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_shares_context(&self, shares: bool) {
+        self.ours.set(shares.into());
     }
 
     #[inline(always)]

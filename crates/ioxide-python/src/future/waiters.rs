@@ -28,7 +28,7 @@ impl Waiter {
             Waiter::Callback { callback, context } => {
                 Ok((callback.clone(), context.presentable()?))
             }
-            Waiter::Task(task) => Ok((wake::callable(task)?, task.context())),
+            Waiter::Task(task) => Ok((wake::callable(task)?, task.context()?)),
             Waiter::Target(target) => Ok((target.callable()?, Obj::none())),
         }
     }

@@ -13,6 +13,7 @@ struct Layout {
     previous: Raw,
     /// The immutable mapping of variables to values: another one as soon as a variable is set.
     variables: Raw,
+    weak_references: Raw,
 }
 
 #[inline(always)]
@@ -37,9 +38,11 @@ pub(crate) fn find() -> PyResult<()> {
         let before = variables(&context);
         let token = ffi::PyContextVar_Set(variable.raw(), variable.raw());
         let after = variables(&context);
+        let weak = (*context.type_raw()).tp_weaklistoffset as usize
+            == std::mem::offset_of!(Layout, weak_references);
         check(ffi::PyContext_Exit(context.raw()))?;
         drop(Obj::steal_or_raised(token)?);
-        if let Some(index) = found.filter(|_| before != after && !before.is_null()) {
+        if let Some(index) = found.filter(|_| weak && before != after && !before.is_null()) {
             CURRENT_WORD.store(index, Ordering::Relaxed);
         }
     }
@@ -62,6 +65,15 @@ pub(crate) fn is_same(one: &Any, other: &Any) -> bool {
     debug_assert!(is_context(one) && is_context(other));
     // SAFETY: contexts.
     unsafe { variables(one) == variables(other) }
+}
+
+/// Whether nobody but `holders` counted references can find this context any more.
+#[inline(always)]
+pub(crate) fn is_held_only_by(holders: isize, context: &Any) -> bool {
+    debug_assert!(is_context(context));
+    // SAFETY: a context, by the probe.
+    let weak = unsafe { (*context.raw().cast::<Layout>()).weak_references };
+    context.refcount() == holders && weak.is_null()
 }
 
 /// The current context, borrowed, where it can be seen without a copy.

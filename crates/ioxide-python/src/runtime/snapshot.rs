@@ -4,7 +4,8 @@
 //! other sees. Nearly all callbacks set nothing. So the loop keeps one *snapshot*, in which nothing ever runs, and
 //! all handles that were made under the same variables hold it; to run them it keeps one *scratch* copy of
 //! the snapshot, which serves again as long as its variables are still the snapshot's and nobody else holds it. A
-//! callback that sets a variable, or keeps a token, keeps its copy to itself.
+//! callback that sets a variable, or keeps a token, keeps its copy to itself. Tasks do the same with each of
+//! their steps: see [`crate::task::context`].
 
 use super::EventLoop;
 use crate::kit::{context, Any, Obj, ObjCell, PyResult, Visitor};
@@ -34,6 +35,14 @@ impl Context {
     }
 }
 
+/// What a task is to step in.
+pub(crate) enum Lent {
+    /// The scratch: to be given back with [`EventLoop::keep_scratch`].
+    Scratch(Obj),
+    /// A context to keep.
+    Own(Obj),
+}
+
 /// A loop's snapshot and scratch.
 pub(crate) struct Snapshots {
     snapshot: ObjCell,
@@ -56,6 +65,20 @@ impl Snapshots {
     pub(crate) fn clear(&self) {
         self.snapshot.clear();
         self.scratch.clear();
+    }
+
+    /// Lets go of what only the loop keeps alive. What tasks and handles share is needed again.
+    pub(crate) fn rest(&self) {
+        // SAFETY: nothing runs while they are borrowed.
+        let is_needed = match unsafe { (self.snapshot.peek(), self.scratch.peek()) } {
+            (Some(snapshot), Some(scratch)) => {
+                snapshot.refcount() > 1 && context::is_same(snapshot, scratch)
+            }
+            _ => false,
+        };
+        if !is_needed {
+            self.clear();
+        }
     }
 }
 
@@ -81,17 +104,29 @@ impl EventLoop {
     #[inline]
     pub(crate) fn scratch(&self, snapshot: &Any) -> PyResult<Obj> {
         match self.snapshots.scratch.take() {
-            Some(scratch) if scratch.refcount() == 1 && context::is_same(&scratch, snapshot) => {
-                Ok(scratch)
-            }
+            Some(scratch) if context::is_same(&scratch, snapshot) => Ok(scratch),
             _ => context::copy(snapshot),
         }
     }
 
-    /// Keeps the scratch for the next callback, unless the last one did.
+    /// As [`EventLoop::scratch`], for a task, which can keep a context: where tasks of different variables take
+    /// turns, the scratch is not made anew for each step of each.
+    #[inline]
+    pub(crate) fn lend(&self, snapshot: &Any) -> PyResult<Lent> {
+        match self.snapshots.scratch.take() {
+            Some(scratch) if context::is_same(&scratch, snapshot) => Ok(Lent::Scratch(scratch)),
+            Some(other) if !self.snapshots.snapshot.holds(snapshot) => {
+                self.snapshots.scratch.set(other);
+                context::copy(snapshot).map(Lent::Own)
+            }
+            _ => context::copy(snapshot).map(Lent::Scratch),
+        }
+    }
+
+    /// Keeps the scratch for who is next, unless the last one did.
     #[inline]
     pub(crate) fn keep_scratch(&self, scratch: Obj) {
-        if scratch.refcount() == 1 {
+        if context::is_held_only_by(1, &scratch) {
             drop(self.snapshots.scratch.replace(Some(scratch)));
         }
     }

@@ -217,7 +217,7 @@ impl EventLoop {
             gil::lent(|| driver.wait(events, timeout))
         } else {
             // What the last callbacks saw is not kept alive by a loop that has nothing to do.
-            self.snapshots.clear();
+            self.snapshots.rest();
             self.polling.asleep.set(true);
             let driver = &backend.driver;
             let events: &mut Events = events;

@@ -40,16 +40,15 @@ impl Work {
     /// Does it. Fails only with what must leave the loop; everything else is reported.
     #[inline]
     pub(crate) fn run(self, event_loop: &EventLoop) -> PyResult<()> {
-        let this = event_loop.as_any();
         let result = match &self {
             Work::Handle(handle) => return handle.run(event_loop),
             Work::Begin(task) => {
                 task.reveal();
-                step::step(task, this, None)
+                step::step(task, event_loop, None)
             }
-            Work::Step(task) => step::step(task, this, None),
-            Work::Throw(task, exception) => step::step(task, this, Some(exception.clone())),
-            Work::Wake(task) => wake::wake(task, this),
+            Work::Step(task) => step::step(task, event_loop, None),
+            Work::Throw(task, exception) => step::step(task, event_loop, Some(exception.clone())),
+            Work::Wake(task) => wake::wake(task, event_loop),
             Work::Sleep(sleep) => sleep.fire(),
             Work::Done(target, future) => target.done(future),
             Work::Fire(target) => target.fire(),

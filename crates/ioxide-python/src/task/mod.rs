@@ -18,6 +18,7 @@
 
 pub(crate) mod awaited_by;
 pub(crate) mod cancel;
+pub(crate) mod context;
 pub(crate) mod eager;
 pub(crate) mod registry;
 pub(crate) mod step;
@@ -27,8 +28,8 @@ pub(crate) mod wake;
 use crate::future::{self, FutureView, Waiters};
 use crate::kit::class::{hide, reveal, Construct, FreeList};
 use crate::kit::{
-    context, err, ffi, value, Any, Args, Class, ClassSpec, Native, Obj, Own, PyResult, Signature,
-    Visitor,
+    context as contexts, err, ffi, value, Any, Args, Class, ClassSpec, Native, Obj, Own, PyResult,
+    Signature, Visitor,
 };
 use crate::layout::{self, TaskBase};
 use crate::runtime::work::Work;
@@ -139,7 +140,9 @@ impl Construct for Task {
         let eager = eager.map_or(Ok(false), Any::truthy)?;
         future::init(self.view(), event_loop)?;
         let event_loop = self.event_loop();
-        self.set_up(coro, name.and_then(Any::some), context.and_then(Any::some))?;
+        let native = EventLoop::of(&event_loop);
+        let (name, context) = (name.and_then(Any::some), context.and_then(Any::some));
+        self.set_up(coro, name, context, native)?;
         if eager && is_running(&event_loop)? {
             return eager::start(self, &event_loop);
         }
@@ -169,8 +172,8 @@ impl Task {
     }
 
     /// The context in which the coroutine runs, or `None` for a task that was never set up.
-    pub(crate) fn context(&self) -> Obj {
-        self.base.context.get_or_none()
+    pub(crate) fn context(&self) -> PyResult<Obj> {
+        context::of(self)
     }
 
     /// A task of a native loop, scheduled; or, if it is `eager` and the loop runs, begun.
@@ -186,7 +189,7 @@ impl Task {
         if event_loop.debug() {
             task.base.future.source_tb.set(future::extract_stack()?);
         }
-        task.set_up(coro, name, context)?;
+        task.set_up(coro, name, context, Some(event_loop))?;
         if eager && event_loop.is_running() {
             eager::start(&task, event_loop.as_any())?;
             return Ok(task);
@@ -205,8 +208,8 @@ impl Task {
         // the queue is dropped.
         unsafe {
             hide(self.as_any());
-            if with_context {
-                hide(&self.context());
+            if with_context && !self.base.shares_context() {
+                hide(&self.base.context.get_or_none());
             }
         }
     }
@@ -217,12 +220,20 @@ impl Task {
         // SAFETY: both are whole and take part in garbage collection.
         unsafe {
             reveal(self.as_any());
-            reveal(&self.context());
+            if !self.base.shares_context() {
+                reveal(&self.base.context.get_or_none());
+            }
         }
     }
 
     /// Gives the task its coroutine, name and context.
-    fn set_up(&self, coro: &Any, name: Option<&Any>, context: Option<&Any>) -> PyResult<()> {
+    fn set_up(
+        &self,
+        coro: &Any,
+        name: Option<&Any>,
+        context: Option<&Any>,
+        native: Option<&EventLoop>,
+    ) -> PyResult<()> {
         self.base.mark_as_task();
         if !is_coroutine(coro)? {
             self.base.set_log_destroy_pending(false);
@@ -236,25 +247,21 @@ impl Task {
             Some(name) => as_name(name)?,
             None => value::int(NEXT_NAME.fetch_add(1, Ordering::Relaxed))?,
         };
-        let context = match context {
-            Some(context) if context::is_context(context) => context.own(),
-            Some(other) => {
-                self.base.set_log_destroy_pending(false);
-                return Err(raise!(
-                    err::type_error(),
-                    "a contextvars.Context was expected, got {}",
-                    other.repr_text()
-                ));
-            }
-            None => context::copy_current()?,
-        };
+        if let Some(other) = context.filter(|context| !contexts::is_context(context)) {
+            self.base.set_log_destroy_pending(false);
+            return Err(raise!(
+                err::type_error(),
+                "a contextvars.Context was expected, got {}",
+                other.repr_text()
+            ));
+        }
+        context::begin(self, context, native)?;
         self.base.fut_waiter.clear();
         self.base.set_must_cancel(false);
         self.base.set_num_cancels(0);
         self.base.set_log_destroy_pending(true);
         self.base.coro.set(coro.own());
         self.base.name.set(name);
-        self.base.context.set(context);
         Ok(())
     }
 
@@ -267,7 +274,7 @@ impl Task {
             }
             None => {
                 let step = wake::StepCall::of(self, None)?;
-                schedule::call_soon(event_loop, &step, &[], &self.context())
+                schedule::call_soon(event_loop, &step, &[], &*self.context()?)
             }
         }
     }

@@ -1,22 +1,23 @@
 //! One step of a task: resume the coroutine, and take note of how it stopped.
 
-use super::{suspend, Task};
+use super::{context, suspend, Task};
 use crate::errors;
 use crate::future::settle;
 use crate::kit::send::{self, Sent};
-use crate::kit::{context, err, Any, Native, Obj, PyResult, Raised};
+use crate::kit::{err, Any, Native, Obj, PyResult, Raised};
 use crate::layout::State;
+use crate::runtime::EventLoop;
 use crate::{raise, running};
 
 /// Resumes the task inside of its context, throwing `thrown` if there is one.
 ///
 /// Fails only with what must leave the loop: `KeyboardInterrupt`, `SystemExit`, or a broken state.
 #[inline]
-pub(crate) fn step(task: &Task, event_loop: &Any, thrown: Option<Obj>) -> PyResult<()> {
-    let context = task.context();
-    running::enter(event_loop, task.as_any())?;
-    let result = context::within(&context, || run(task, event_loop, thrown));
-    running::leave(event_loop, task.as_any());
+pub(crate) fn step(task: &Task, event_loop: &EventLoop, thrown: Option<Obj>) -> PyResult<()> {
+    let this = event_loop.as_any();
+    running::enter(this, task.as_any())?;
+    let result = context::within(task, event_loop, || run(task, this, thrown));
+    running::leave(this, task.as_any());
     result?
 }
 

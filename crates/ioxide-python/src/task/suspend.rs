@@ -69,7 +69,7 @@ fn wake_soon(task: &Task, event_loop: &Any, future: &Any) -> PyResult<()> {
         }
         None => {
             let callback = wake::callable(task)?;
-            schedule::call_soon(event_loop, &callback, &[future], &task.context())
+            schedule::call_soon(event_loop, &callback, &[future], &*task.context()?)
         }
     }
 }
@@ -93,7 +93,7 @@ pub(crate) fn again(task: &Task, event_loop: &Any, thrown: Option<Obj>) -> PyRes
         return Ok(());
     }
     let step = wake::StepCall::of(task, thrown)?;
-    schedule::call_soon(event_loop, &step, &[], &task.context())
+    schedule::call_soon(event_loop, &step, &[], &*task.context()?)
 }
 
 /// Throws a `RuntimeError` into the coroutine in the next turn.
@@ -157,7 +157,7 @@ fn park_on_foreign(task: &Task, event_loop: &Any, awaited: &Obj, blocking: &Any)
     awaited.set_attr(intern!("_asyncio_future_blocking"), &no)?;
     let callback = wake::callable(task)?;
     let method = awaited.attr(intern!("add_done_callback"))?;
-    method.call_with(&[&callback], &[(intern!("context"), &task.context())])?;
+    method.call_with(&[&callback], &[(intern!("context"), &*task.context()?)])?;
     task.base.fut_waiter.set(awaited.clone());
     cancel_if_asked(task, awaited)
 }

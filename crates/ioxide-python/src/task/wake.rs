@@ -8,12 +8,13 @@ use crate::kit::class::{self, Construct};
 use crate::kit::{
     err, ffi, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, PyResult, Signature, Visitor,
 };
+use crate::runtime::EventLoop;
 use crate::{intern, raise};
 use std::ffi::c_void;
 
 /// The step after a wake-up: what the task waited for decides what is thrown.
 #[inline]
-pub(crate) fn wake(task: &Task, event_loop: &Any) -> PyResult<()> {
+pub(crate) fn wake(task: &Task, event_loop: &EventLoop) -> PyResult<()> {
     let thrown = thrown_by_waiter(task)?;
     step::step(task, event_loop, thrown)
 }
