@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import inspect
 import io
 import os
 import threading
@@ -212,7 +213,101 @@ def test_small_writes_need_no_thread_each(path, pool, mode):
     run(main())
     with builtins.open(path, mode.replace("w", "r")) as f:
         assert f.read() == piece * 1000
-    assert pool.jobs <= 60
+    assert pool.jobs <= 8
+
+
+@pytest.mark.parametrize("text", ["plain\n", "é\n", "€€\n", "😀\n\n", "\ud800\n"])
+@pytest.mark.parametrize(
+    ("encoding", "errors", "newline"),
+    [
+        ("utf-8", "strict", None),
+        ("utf-8", "surrogatepass", "\r\n"),
+        ("utf-8", "xmlcharrefreplace", None),
+        ("latin-1", "replace", "\r\n"),
+        ("ascii", "ignore", None),
+        ("ascii", "backslashreplace", "\r\n"),
+        ("ascii", "namereplace", None),
+        ("utf-16", "replace", "\r\n"),
+        ("utf-8-sig", "replace", None),
+        ("utf-7", "replace", None),
+    ],
+)
+@pytest.mark.parametrize("buffering", [-1, 64])
+def test_only_threads_write_to_the_disk(path, pool, text, encoding, errors, newline, buffering):
+    options = {"encoding": encoding, "errors": errors, "newline": newline}
+
+    async def main():
+        async with files.open(path, "w", buffering, executor=pool, **options) as f:
+            jobs, size = pool.jobs, 0
+            for _ in range(400):
+                await f.write(text)
+                written = os.fstat(f.fileno()).st_size
+                assert written == size or pool.jobs > jobs
+                jobs, size = pool.jobs, written
+        return jobs
+
+    try:
+        text.encode(encoding, errors)
+    except UnicodeEncodeError:
+        with pytest.raises(UnicodeEncodeError):
+            run(main())
+        return
+    run(main())
+    with builtins.open(f"{path}-2", "w", buffering, **options) as theirs:
+        theirs.write(text * 400)
+    with builtins.open(path, "rb") as ours, builtins.open(f"{path}-2", "rb") as theirs:
+        assert ours.read() == theirs.read()
+
+
+@pytest.mark.parametrize("mode", ["r", "rb"])
+def test_what_is_not_awaited_is_not_read(path, mode):
+    with builtins.open(path, "w") as f:
+        f.write("one\ntwo\nthree\n")
+
+    async def main():
+        async with files.open(path, mode) as f:
+            lines = [await f.readline()]
+            for unused in (f.readline(), f.read(2), f.__anext__()):
+                unused.close()
+            lines += [line async for line in f]
+        return [line if mode == "r" else line.decode() for line in lines]
+
+    assert run(main()) == ["one\n", "two\n", "three\n"]
+
+
+def test_reading_methods_are_coroutine_functions(path):
+    builtins.open(path, "w").close()
+
+    async def main():
+        async with files.open(path) as f, files.open(path, "a") as g:
+            for method in (f.read, f.readline, g.write):
+                assert inspect.iscoroutinefunction(method)
+            with pytest.raises(TypeError):
+                f.read(1, 2)
+            with pytest.raises(TypeError):
+                await f.read("1")
+            with pytest.raises(TypeError):
+                await g.write(b"bytes")
+
+    run(main())
+
+
+@pytest.mark.parametrize("mode", ["r", "rb"])
+def test_a_line_that_is_cancelled_is_read_by_the_next(path, pool, mode):
+    with builtins.open(path, "w") as f:
+        f.writelines(f"{n}\n" for n in range(5))
+
+    async def main():
+        async with files.open(path, mode, executor=pool) as f:
+            # Cancelled before its turn: the other one's operation is under way.
+            first, second = ioxide.create_task(f.readline()), ioxide.create_task(f.readline())
+            await asyncio.sleep(0)
+            second.cancel()
+            await asyncio.wait([first, second])
+            assert second.cancelled()
+            return [int(first.result()), *[int(line) async for line in f]]
+
+    assert run(main()) == [0, 1, 2, 3, 4]
 
 
 def test_what_is_appended_meanwhile_is_read(path):

@@ -75,6 +75,8 @@ fn classes() -> Vec<(&'static CStr, &'static Any)> {
         (c"TaskGroup", scope::task_group::TaskGroup::class().object()),
         (c"Timeout", scope::timeout::Timeout::class().object()),
         (c"FileStrand", files::strand::class()),
+        (c"BaseFileReader", files::reading::class()),
+        (c"BaseFileWriter", files::writing::class()),
         (
             c"_GatheringFuture",
             combine::gather::Gathering::class().object(),

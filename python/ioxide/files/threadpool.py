@@ -85,7 +85,8 @@ def _open(executor: object, file: Any, mode: str, buffering: int, *options: Any)
         if below is io.BufferedReader:
             return ReadingText(opened, executor, most, options[2])
         if below is io.BufferedWriter and not opened.line_buffering:
-            return WritingText(opened, executor, capacity_of(opened.buffer, buffering))
+            capacity = capacity_of(opened.buffer, buffering)
+            return WritingText(opened, executor, capacity, options[2])
     return _wrapped(opened, executor)
 
 

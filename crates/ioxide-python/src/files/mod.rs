@@ -2,11 +2,16 @@
 //!
 //! An [`Operation`](operation::Operation) is either a whole operation of the core, done without the interpreter
 //! lock, or any function. Operations on one file go through its [`Strand`](strand::Strand), one at a time.
-//! What is native of `ioxide.files`; the objects that `open()` gives are in `python/ioxide/files`.
+//! What the objects of `open()` do without a thread is in [`reading`] and [`writing`], the rest of them in
+//! `python/ioxide/files`.
 
+mod object;
 pub(crate) mod operation;
+pub(crate) mod reading;
+mod serving;
 pub(crate) mod strand;
 pub(crate) mod whole;
+pub(crate) mod writing;
 
 use crate::kit::{ffi, Any, Args, Obj, PyResult, Signature};
 use ioxide_core::files::write::Mode;
@@ -85,5 +90,8 @@ pub(crate) fn functions() -> [ffi::PyMethodDef; 7] {
 
 pub(crate) fn build() -> PyResult<()> {
     operation::build()?;
-    strand::build()
+    strand::build()?;
+    serving::build()?;
+    reading::build()?;
+    writing::build()
 }

@@ -208,6 +208,19 @@ impl Operation {
         Ok(Operation::make_with(kind, Plan::Whole(whole))?.into_obj())
     }
 
+    /// A call in the order of the file's operations, to be awaited.
+    pub(super) fn in_order(
+        call: Call,
+        strand: Option<Obj>,
+        executor: Option<Obj>,
+    ) -> PyResult<Obj> {
+        let operation = Operation::make_with(&CALL, Plan::Call(call))?;
+        drop(operation.strand.replace(strand));
+        let executor = executor.filter(|executor| !executor.is_none());
+        drop(operation.executor.replace(executor));
+        Ok(operation.into_obj())
+    }
+
     fn cells(&self) -> [&ObjCell; 5] {
         [
             &self.event_loop,

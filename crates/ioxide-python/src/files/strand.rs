@@ -64,6 +64,12 @@ impl Strand {
         unsafe { &mut *self.waiting.get() }
     }
 
+    /// Whether an operation is under way.
+    #[inline]
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_busy.get()
+    }
+
     /// Whether the operation may begin at once; if not, it is its turn later.
     pub(crate) fn enter(&self, operation: &Operation) -> bool {
         if self.is_busy.replace(true) {
@@ -96,7 +102,7 @@ pub(super) fn build() -> PyResult<()> {
         .getset([crate::getter!(
             Strand,
             "busy",
-            |this: &Strand| this.is_busy.get(),
+            Strand::is_busy,
             "Whether an operation is under way."
         )])
         .build(&CLASS)?;

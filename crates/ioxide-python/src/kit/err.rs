@@ -201,6 +201,7 @@ exceptions! {
     base_exception = PyExc_BaseException,
     exception = PyExc_Exception,
     value_error = PyExc_ValueError,
+    unicode_error = PyExc_UnicodeError,
     type_error = PyExc_TypeError,
     runtime_error = PyExc_RuntimeError,
     attribute_error = PyExc_AttributeError,
