@@ -321,7 +321,7 @@ impl EventLoop {
 
     /// `loop._ready`: what waits for its turn, for those who look.
     fn ready_objects(&self) -> PyResult<Obj> {
-        value::list(self.ready.objects().into_iter())
+        value::list(self.ready.objects(self)?.into_iter())
     }
 
     fn set_slow_callback_duration(&self, duration: Option<&Any>) -> PyResult<()> {

@@ -1,8 +1,8 @@
 //! Who is told when a future is done, in the order in which they asked.
 
 use super::view::FutureView;
-use crate::handle::Handle;
-use crate::kit::{value, Any, Obj, Own, PyResult, Visitor};
+use crate::handle::deferred::Deferred;
+use crate::kit::{value, Any, Obj, Own, PyResult, Small, Visitor, Word};
 use crate::runtime::schedule;
 use crate::runtime::snapshot::Context;
 use crate::runtime::target::Target;
@@ -10,11 +10,12 @@ use crate::runtime::work::Work;
 use crate::runtime::EventLoop;
 use crate::task::{wake, Task};
 use std::cell::Cell;
+use std::ptr::{with_exposed_provenance_mut, NonNull};
 
 /// One who waits for a future.
 pub(crate) enum Waiter {
     /// A callback of Python code, with the context to run it in.
-    Callback { callback: Obj, context: Context },
+    Callback(Small<Deferred>),
     /// A task of ours that is parked on the future.
     Task(Own<Task>),
     /// A native object that is told without a Python call (gather, wait, shield …).
@@ -25,8 +26,8 @@ impl Waiter {
     /// The callback and the context by which Python code sees this waiter.
     fn as_pair(&self) -> PyResult<(Obj, Obj)> {
         match self {
-            Waiter::Callback { callback, context } => {
-                Ok((callback.clone(), context.presentable()?))
+            Waiter::Callback(deferred) => {
+                Ok((deferred.callback.clone(), deferred.context.presentable()?))
             }
             Waiter::Task(task) => Ok((wake::callable(task)?, task.context()?)),
             Waiter::Target(target) => Ok((target.callable()?, Obj::none())),
@@ -34,51 +35,110 @@ impl Waiter {
     }
 }
 
-#[allow(
-    clippy::box_collection,
-    reason = "one word in each future instead of three"
-)]
-type Rest = Box<Vec<Waiter>>;
-
-/// The waiters of one future. Nearly always there is one at most, which stands inline.
+/// The waiters of one future, in one word. Nearly always there is one at most.
+///
+/// From 3.13 on the interpreter looks for the values of an instance's attributes right behind the C base's fields,
+/// where asyncio's own futures have them and ours have this; the byte [`VALID`] says whether they are there. The
+/// word is rotated, so that the ends of all addresses, which are zero, come to lie in that byte.
 #[derive(Default)]
-#[repr(C)]
-pub(crate) struct Waiters {
-    first: Cell<Option<Waiter>>,
-    rest: Cell<Option<Rest>>,
+#[repr(transparent)]
+pub(crate) struct Waiters(Cell<usize>);
+
+/// Index of `valid` in the interpreter's `PyDictValues`.
+const VALID: usize = 3;
+const ROTATION: u32 = 24;
+
+/// What the word says.
+enum Waiting {
+    Nobody,
+    One(Waiter),
+    #[allow(clippy::box_collection, reason = "one word in each future")]
+    Several(Box<Vec<Waiter>>),
 }
 
-impl Waiters {
-    #[inline]
-    pub(crate) fn push(&self, waiter: Waiter) {
-        match self.first.take() {
-            None => self.first.set(Some(waiter)),
-            taken => {
-                self.first.set(taken);
-                let mut rest = self.rest.take().unwrap_or_default();
-                rest.push(waiter);
-                self.rest.set(Some(rest));
+const CALLBACK: usize = 0;
+const TASK: usize = 1;
+const TARGET: usize = 2;
+const SEVERAL: usize = 3;
+
+impl Waiting {
+    #[inline(always)]
+    fn into_word(self) -> Option<Word> {
+        Some(match self {
+            Waiting::Nobody => return None,
+            Waiting::One(Waiter::Callback(deferred)) => Word::new(deferred.into_raw(), CALLBACK),
+            Waiting::One(Waiter::Task(task)) => Word::new(task.into_pointer(), TASK),
+            Waiting::One(Waiter::Target(target)) => Word::new(target.into_pointer(), TARGET),
+            Waiting::Several(waiters) => Word::new(NonNull::from(Box::leak(waiters)), SEVERAL),
+        })
+    }
+
+    /// # Safety
+    /// The word was made by `into_word`, and is not used again.
+    #[inline(always)]
+    unsafe fn from_word(word: Option<Word>) -> Waiting {
+        let Some(word) = word else {
+            return Waiting::Nobody;
+        };
+        // SAFETY: by the caller's promise, what stands under each tag is what `into_word` has put there.
+        unsafe {
+            match word.tag() {
+                CALLBACK => Waiting::One(Waiter::Callback(Small::from_raw(word.pointer()))),
+                TASK => Waiting::One(Waiter::Task(Own::steal(word.pointer()))),
+                TARGET => Waiting::One(Waiter::Target(Own::steal(word.pointer()))),
+                _ => Waiting::Several(Box::from_raw(word.pointer().as_ptr())),
             }
         }
     }
+}
+
+impl Waiters {
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.get() == 0
+    }
+
+    #[inline(always)]
+    fn set(&self, waiting: Waiting) {
+        let address = waiting
+            .into_word()
+            .map_or(0, |word| word.into_raw().expose_provenance());
+        let word = address.rotate_right(ROTATION);
+        debug_assert!(word.to_le_bytes()[VALID] == 0);
+        self.0.set(word);
+    }
+
+    #[inline]
+    pub(crate) fn push(&self, waiter: Waiter) {
+        let waiting = match self.take() {
+            Waiting::Nobody => Waiting::One(waiter),
+            Waiting::One(first) => Waiting::Several(Box::new(vec![first, waiter])),
+            Waiting::Several(mut waiters) => {
+                waiters.push(waiter);
+                Waiting::Several(waiters)
+            }
+        };
+        self.set(waiting);
+    }
 
     /// Takes all of them.
-    fn take(&self) -> (Option<Waiter>, Option<Rest>) {
-        (self.first.take(), self.rest.take())
+    #[inline(always)]
+    fn take(&self) -> Waiting {
+        let address = self.0.take().rotate_left(ROTATION);
+        let word = NonNull::new(with_exposed_provenance_mut(address));
+        // SAFETY: `set` has put the word here, and it is taken out, so it is used once.
+        unsafe { Waiting::from_word(word.map(|raw| Word::from_raw(raw))) }
     }
 
     /// Looks at all of them; `f` runs no Python code and adds no waiter.
     fn each(&self, mut f: impl FnMut(&Waiter)) {
-        let first = self.first.take();
-        let rest = self.rest.take();
-        if let Some(waiter) = &first {
-            f(waiter);
+        let waiting = self.take();
+        match &waiting {
+            Waiting::Nobody => {}
+            Waiting::One(waiter) => f(waiter),
+            Waiting::Several(waiters) => waiters.iter().for_each(f),
         }
-        for waiter in rest.iter().flat_map(|rest| rest.iter()) {
-            f(waiter);
-        }
-        self.first.set(first);
-        self.rest.set(rest);
+        self.set(waiting);
     }
 
     /// Takes out the native waiter, if it is among them.
@@ -87,11 +147,13 @@ impl Waiters {
     }
 
     fn retain(&self, mut keep: impl FnMut(&Waiter) -> bool) {
-        let (first, rest) = self.take();
-        let (kept, removed): (Vec<Waiter>, Vec<Waiter>) = first
-            .into_iter()
-            .chain(rest.into_iter().flat_map(|rest| *rest))
-            .partition(|w| keep(w));
+        let waiters = match self.take() {
+            Waiting::Nobody => return,
+            Waiting::One(waiter) => vec![waiter],
+            Waiting::Several(waiters) => *waiters,
+        };
+        let (kept, removed): (Vec<Waiter>, Vec<Waiter>) =
+            waiters.into_iter().partition(|w| keep(w));
         kept.into_iter().for_each(|waiter| self.push(waiter));
         drop(removed);
     }
@@ -125,7 +187,7 @@ impl Waiters {
             let hit = matching.iter().any(|(at, other)| {
                 *at == index
                     && match waiter {
-                        Waiter::Callback { callback, .. } => callback.is(other),
+                        Waiter::Callback(deferred) => deferred.callback.is(other),
                         _ => true,
                     }
             });
@@ -138,10 +200,7 @@ impl Waiters {
 
     pub(crate) fn traverse(&self, visitor: &mut Visitor) {
         self.each(|waiter| match waiter {
-            Waiter::Callback { callback, context } => {
-                visitor.object(callback);
-                visitor.object(context.object());
-            }
+            Waiter::Callback(deferred) => deferred.traverse(visitor),
             Waiter::Task(task) => visitor.object(task.as_obj()),
             Waiter::Target(target) => visitor.object(target.as_obj()),
         });
@@ -152,26 +211,35 @@ impl Waiters {
     }
 }
 
+impl Drop for Waiters {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !self.is_empty() {
+            self.clear();
+        }
+    }
+}
+
 /// Makes everybody who waits for the future ready. Called once, when the future is done.
 #[inline]
 pub(crate) fn schedule_all(future: FutureView<'_>) -> PyResult<()> {
-    let (first, rest) = future.waiters.take();
     let c_callbacks = !future.base.c_callback0.is_empty();
-    if first.is_none() && !c_callbacks {
+    if future.waiters.is_empty() && !c_callbacks {
         return Ok(());
     }
     let event_loop = future.base.event_loop.get_or_none();
     let native = EventLoop::of(&event_loop);
+    let waiting = future.waiters.take();
     if c_callbacks {
         schedule_c_callbacks(future, &event_loop)?;
     }
-    for waiter in first
-        .into_iter()
-        .chain(rest.into_iter().flat_map(|rest| *rest))
-    {
-        schedule_one(future, waiter, &event_loop, native)?;
+    match waiting {
+        Waiting::Nobody => Ok(()),
+        Waiting::One(waiter) => schedule_one(future, waiter, &event_loop, native),
+        Waiting::Several(waiters) => waiters
+            .into_iter()
+            .try_for_each(|waiter| schedule_one(future, waiter, &event_loop, native)),
     }
-    Ok(())
 }
 
 #[inline]
@@ -190,10 +258,13 @@ fn schedule_one(
             native.push(Work::Done(target, future.object.own()));
             Ok(())
         }
-        (Waiter::Callback { callback, context }, Some(native)) => {
+        (Waiter::Callback(deferred), Some(native)) => {
             native.refuse_if_closed()?;
-            let handle = Handle::within(native, &callback, &[future.object], context)?;
-            native.push(Work::Handle(handle));
+            native.push(if native.debug() {
+                Work::Handle(deferred.handle(native, future.object)?)
+            } else {
+                Work::Called(future.object.own(), deferred)
+            });
             Ok(())
         }
         (waiter, None) => {
@@ -231,14 +302,14 @@ pub(crate) fn add_done_callback(
     let event_loop = super::view::require_loop(future)?;
     let native = EventLoop::of(&event_loop);
     let context = match (context.and_then(Any::some), native) {
-        (Some(context), _) => Context::Given(context.own()),
+        (Some(context), _) => Context::given(context.own()),
         (None, Some(native)) => native.capture()?,
-        (None, None) => Context::Given(crate::kit::context::copy_current()?),
+        (None, None) => Context::given(crate::kit::context::copy_current()?),
     };
-    let waiter = Waiter::Callback {
+    let waiter = Waiter::Callback(Small::new(Deferred {
         callback: callback.own(),
         context,
-    };
+    })?);
     if future.base.is_pending() {
         future.waiters.push(waiter);
         return Ok(());

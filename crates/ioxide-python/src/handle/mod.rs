@@ -1,20 +1,22 @@
 //! A callback that is to run once, and the right to call it off.
 
+pub(crate) mod deferred;
+mod details;
 pub(crate) mod timer;
 
 use crate::future;
 use crate::kit::class::Construct;
-use crate::kit::class::{FreeList, WeakList};
+use crate::kit::class::{is_hidden, reveal, FreeList, WeakList};
 use crate::kit::{
     context, err, ffi, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own,
     PyResult, Raised, Signature, Visitor,
 };
-use crate::runtime::snapshot::Context;
+use crate::runtime::snapshot::{Context, ContextCell};
 use crate::runtime::{report, EventLoop};
 use crate::task::step;
 use crate::{import, intern};
-use std::cell::Cell;
-use std::mem::offset_of;
+use details::{Details, CANCELLED, TUPLE};
+use std::mem::{offset_of, size_of};
 
 /// `ioxide.Handle`.
 #[repr(C)]
@@ -22,27 +24,15 @@ pub(crate) struct Handle {
     head: Head,
     weak: WeakList,
     callback: ObjCell,
-    /// One argument itself, or a tuple of them; see `shape`.
+    /// One argument itself, or a tuple of them; see [`details::TUPLE`].
     arguments: ObjCell,
-    /// The context to run in, or a snapshot to run in a copy of; see `shares`.
-    context: ObjCell,
+    context: ContextCell,
     pub(crate) event_loop: ObjCell,
-    /// In debug mode, after cancellation: what `repr` said before.
-    shown: ObjCell,
-    source_traceback: ObjCell,
-    shape: Cell<Shape>,
-    cancelled: Cell<bool>,
-    /// Whether `context` is a snapshot that others hold too.
-    shares: Cell<bool>,
+    details: Details,
 }
 
-/// How the arguments are kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    None,
-    One,
-    Tuple,
-}
+// A hundred thousand of them may wait.
+const _: () = assert!(size_of::<Handle>() == 64);
 
 static CLASS: Class = Class::new();
 
@@ -69,12 +59,16 @@ unsafe impl Native for Handle {
         for cell in self.cells() {
             visitor.cell(cell);
         }
+        self.context.traverse(visitor);
+        self.details.traverse(visitor);
     }
 
     fn clear(&self) {
         for cell in self.cells() {
             cell.clear();
         }
+        self.context.clear();
+        self.details.clear();
     }
 }
 
@@ -85,13 +79,9 @@ impl Construct for Handle {
             weak: WeakList::new(),
             callback: ObjCell::empty(),
             arguments: ObjCell::empty(),
-            context: ObjCell::empty(),
+            context: ContextCell::empty(),
             event_loop: ObjCell::empty(),
-            shown: ObjCell::empty(),
-            source_traceback: ObjCell::empty(),
-            shape: Cell::new(Shape::None),
-            cancelled: Cell::new(false),
-            shares: Cell::new(false),
+            details: Details::new(),
         }
     }
 
@@ -108,18 +98,11 @@ impl Construct for Handle {
 }
 
 impl Handle {
-    fn cells(&self) -> [&ObjCell; 6] {
-        [
-            &self.callback,
-            &self.arguments,
-            &self.context,
-            &self.event_loop,
-            &self.shown,
-            &self.source_traceback,
-        ]
+    fn cells(&self) -> [&ObjCell; 3] {
+        [&self.callback, &self.arguments, &self.event_loop]
     }
 
-    /// A handle on a native loop; the context defaults to a copy of the current one.
+    /// A handle on a native loop, for its ready queue; the context defaults to a copy of the current one.
     #[inline]
     pub(crate) fn new(
         event_loop: &EventLoop,
@@ -127,70 +110,115 @@ impl Handle {
         arguments: &[&Any],
         context: Option<&Any>,
     ) -> PyResult<Own<Handle>> {
-        let handle = Handle::empty();
-        handle.fill(event_loop, callback, arguments, context)?;
-        let handle = handle.make()?;
+        let body = Handle::filled(event_loop, callback, arguments, context)?;
+        // SAFETY: the ready queue, or who else keeps it, reveals it.
+        let handle = unsafe { body.make_hidden() }?;
         if event_loop.debug() {
-            handle.source_traceback.set(future::extract_stack()?);
+            handle.note_source()?;
         }
         Ok(handle)
     }
 
-    #[inline]
-    pub(crate) fn fill(
-        &self,
+    #[inline(always)]
+    fn filled(
         event_loop: &EventLoop,
         callback: &Any,
         arguments: &[&Any],
         context: Option<&Any>,
-    ) -> PyResult<()> {
-        self.callback.set(callback.own());
-        match arguments {
-            [] => {}
-            [one] => {
-                self.arguments.set(one.own());
-                self.shape.set(Shape::One);
-            }
+    ) -> PyResult<Handle> {
+        let details = Details::new();
+        let arguments = match arguments {
+            [] => ObjCell::empty(),
+            [one] => ObjCell::new(one.own()),
             several => {
-                self.arguments.set(value::tuple(several)?);
-                self.shape.set(Shape::Tuple);
+                details.set(TUPLE, true);
+                ObjCell::new(value::tuple(several)?)
             }
-        }
-        match context.and_then(Any::some) {
-            Some(context) => self.context.set(context.own()),
-            None => self.set_context(event_loop.capture()?),
-        }
-        self.event_loop.set(event_loop.as_any().own());
-        Ok(())
+        };
+        let context = match context.and_then(Any::some) {
+            Some(context) => Context::given(context.own()),
+            None => event_loop.capture()?,
+        };
+        Ok(Handle {
+            head: Head::new(),
+            weak: WeakList::new(),
+            callback: ObjCell::new(callback.own()),
+            arguments,
+            context: ContextCell::new(context),
+            event_loop: ObjCell::new(event_loop.as_any().own()),
+            details,
+        })
     }
 
     /// A handle on a native loop that runs in this context.
     pub(crate) fn within(
         event_loop: &EventLoop,
         callback: &Any,
-        arguments: &[&Any],
+        argument: &Any,
         context: Context,
     ) -> PyResult<Own<Handle>> {
-        let handle = Handle::new(event_loop, callback, arguments, Some(context.object()))?;
-        handle.set_context(context);
+        let handle = Handle::new(event_loop, callback, &[argument], Some(context.object()))?;
+        handle.context.set(context);
         Ok(handle)
     }
 
-    #[inline]
-    fn set_context(&self, context: Context) {
-        self.shares.set(matches!(context, Context::Shared(_)));
-        let (Context::Given(object) | Context::Shared(object)) = context;
-        self.context.set(object);
+    /// A handle that stays the same whatever becomes of it: for a descriptor's callback, which runs many times.
+    pub(crate) fn lasting(
+        event_loop: &EventLoop,
+        callback: &Any,
+        arguments: &[&Any],
+    ) -> PyResult<Own<Handle>> {
+        let handle = Handle::new(event_loop, callback, arguments, None)?;
+        handle.reveal();
+        Ok(handle)
+    }
+
+    /// Handles that wait are kept from the collector: the ready queue and the heap of timers answer for them, and a
+    /// crowd of them is not looked at again and again while it grows. From here on the collector sees this one.
+    #[inline(always)]
+    pub(crate) fn reveal(&self) {
+        // SAFETY: whole, and takes part in garbage collection.
+        unsafe { reveal(self.as_any()) }
+    }
+
+    /// As [`Handle::reveal`], if somebody but the caller holds the handle: otherwise it is about to die.
+    #[inline(always)]
+    pub(crate) fn reveal_if_held(&self) {
+        if self.as_any().refcount() > 1 {
+            self.reveal();
+        }
+    }
+
+    /// Shows the collector a handle that waits, and, if it is hidden and nobody else holds it, what it holds: so that
+    /// a loop that is dropped with handles which never ran is garbage with all they hold.
+    pub(crate) fn show_waiting(&self, visitor: &mut Visitor) {
+        visitor.object(self.as_any());
+        // SAFETY: takes part in garbage collection.
+        if self.as_any().refcount() == 1 && unsafe { is_hidden(self.as_any()) } {
+            self.traverse(visitor);
+        }
+    }
+
+    #[cold]
+    fn note_source(&self) -> PyResult<()> {
+        let stack = future::extract_stack()?;
+        self.details.rare_or_new().source_traceback.set(stack);
+        Ok(())
+    }
+
+    fn source_traceback(&self) -> Option<Obj> {
+        self.details.rare()?.source_traceback.get()
     }
 
     /// The context, for Python code: from now on it is this handle's own.
     fn context(&self) -> PyResult<Obj> {
-        let context = self.context.get_or_none();
-        if !self.shares.get() {
-            return Ok(context);
+        let Some(context) = self.context.get() else {
+            return Ok(Obj::none());
+        };
+        let own = context.presentable()?;
+        if context.is_shared() {
+            self.context.set(Context::given(own.clone()));
         }
-        let own = context::copy(&context)?;
-        self.set_context(Context::Given(own.clone()));
         Ok(own)
     }
 
@@ -205,14 +233,15 @@ impl Handle {
         let arguments = import!("builtins", "tuple")?.call1(arguments)?;
         self.callback.set(callback.own());
         self.arguments.set(arguments);
-        self.shape.set(Shape::Tuple);
-        self.context.set(match context.and_then(Any::some) {
-            Some(context) => context.own(),
-            None => context::copy_current()?,
-        });
+        self.details.set(TUPLE, true);
+        self.context
+            .set(Context::given(match context.and_then(Any::some) {
+                Some(context) => context.own(),
+                None => context::copy_current()?,
+            }));
         self.event_loop.set(event_loop.own());
         if future::loop_debug(event_loop)? {
-            self.source_traceback.set(future::extract_stack()?);
+            self.note_source()?;
         }
         Ok(())
     }
@@ -220,56 +249,41 @@ impl Handle {
     /// Runs the callback in its context, unless it was called off; reports what it raises.
     #[inline]
     pub(crate) fn run(&self, event_loop: &EventLoop) -> PyResult<()> {
-        if self.cancelled.get() {
+        if self.is_cancelled() {
             return Ok(());
         }
         let (Some(callback), Some(context)) = (self.callback.get(), self.context.get()) else {
             return Ok(());
         };
         let arguments = self.arguments.get();
-        let call = || match (self.shape.get(), &arguments) {
-            (Shape::One, Some(argument)) => callback.call1(argument),
-            (Shape::Tuple, Some(arguments)) => callback.call_slice(arguments.tuple_items()),
-            _ => callback.call0(),
+        let call = || match &arguments {
+            None => callback.call0(),
+            Some(arguments) if self.details.has(TUPLE) => {
+                callback.call_slice(arguments.tuple_items())
+            }
+            Some(argument) => callback.call1(argument),
         };
-        let result = if self.shares.get() {
-            self.run_in_copy(event_loop, &context, call)
-        } else if context::is_context(&context) {
-            context::within(&context, call).and_then(|result| result)
+        let result = if context.is_shared() {
+            // If that fails the copy stays the handle's context, so that the exception handler sees what the
+            // callback has set.
+            event_loop
+                .run_in_copy(context.object(), call)
+                .map_err(|(raised, used)| {
+                    if let Some(used) = used {
+                        err::preserved(|| self.context.set(used));
+                    }
+                    raised
+                })
+        } else if context::is_context(context.object()) {
+            context::within(context.object(), call).and_then(|result| result)
         } else {
-            self.run_in_duck(&context, &callback)
+            let arguments = self.arguments_tuple()?;
+            run_in_duck(context.object(), &callback, arguments.tuple_items())
         };
         match result {
             Ok(_) => Ok(()),
             Err(raised) => self.failed(event_loop, raised),
         }
-    }
-
-    /// Runs in a copy of the snapshot. If that fails the copy stays the handle's context, so that the exception
-    /// handler sees what the callback has set.
-    #[inline]
-    fn run_in_copy(
-        &self,
-        event_loop: &EventLoop,
-        snapshot: &Any,
-        call: impl FnOnce() -> PyResult<Obj>,
-    ) -> PyResult<Obj> {
-        let scratch = event_loop.scratch(snapshot)?;
-        let result = context::within(&scratch, call).and_then(|result| result);
-        match &result {
-            Ok(_) => event_loop.keep_scratch(scratch),
-            Err(_) => err::preserved(|| self.set_context(Context::Given(scratch))),
-        }
-        result
-    }
-
-    /// A context that is no `contextvars.Context` (a test's, say) only needs a `run`.
-    #[cold]
-    fn run_in_duck(&self, context: &Any, callback: &Any) -> PyResult<Obj> {
-        let arguments = self.arguments_tuple()?;
-        let mut all = vec![callback];
-        all.extend_from_slice(arguments.tuple_items());
-        context.attr(intern!("run"))?.call_slice(&all)
     }
 
     #[cold]
@@ -278,13 +292,18 @@ impl Handle {
         if step::leaves_loop(&exception) {
             return Err(err::restore(exception));
         }
+        self.report(event_loop, &exception)
+    }
+
+    /// Tells the exception handler what the callback has raised.
+    fn report(&self, event_loop: &EventLoop, exception: &Any) -> PyResult<()> {
         let message = format!("Exception in callback {}", self.callback_text()?);
-        let source = self.source_traceback.get();
+        let source = self.source_traceback();
         let mut more: Vec<(&'static Any, &Any)> = vec![(intern!("handle"), self.as_any())];
         if let Some(source) = &source {
             more.push((intern!("source_traceback"), source));
         }
-        report::exception(event_loop, &message, &exception, &more)
+        report::exception(event_loop, &message, exception, &more)
     }
 
     /// The callback as it stands in reports: its name, arguments and where it was defined.
@@ -296,38 +315,44 @@ impl Handle {
 
     /// Calls the callback off.
     pub(crate) fn cancel(&self) -> PyResult<()> {
-        if self.cancelled.replace(true) {
+        if self.is_cancelled() {
             return Ok(());
         }
+        self.details.set(CANCELLED, true);
         if let Some(event_loop) = self.event_loop.get() {
             if future::loop_debug(&event_loop)? {
                 // `repr` goes on showing what the handle was for.
                 let shown = self.as_any().repr();
-                self.shown.set(shown?);
+                self.details.rare_or_new().shown.set(shown?);
             }
         }
         self.callback.clear();
         self.arguments.clear();
-        self.shape.set(Shape::None);
+        self.details.set(TUPLE, false);
         Ok(())
     }
 
+    #[inline(always)]
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.get()
+        self.details.has(CANCELLED)
     }
 
     /// The arguments as a tuple, `None` after cancellation.
     fn arguments_tuple(&self) -> PyResult<Obj> {
-        match (self.shape.get(), self.arguments.get()) {
-            (Shape::One, Some(argument)) => value::tuple(&[&argument]),
-            (Shape::Tuple, Some(arguments)) => Ok(arguments),
-            _ if self.cancelled.get() => Ok(Obj::none()),
-            _ => value::tuple(&[]),
+        match self.arguments.get() {
+            Some(arguments) if self.details.has(TUPLE) => Ok(arguments),
+            Some(argument) => value::tuple(&[&argument]),
+            None if self.is_cancelled() => Ok(Obj::none()),
+            None => value::tuple(&[]),
         }
     }
 
+    fn shown(&self) -> Option<Obj> {
+        self.details.rare()?.shown.get()
+    }
+
     fn repr(&self) -> PyResult<Obj> {
-        if let Some(shown) = self.shown.get() {
+        if let Some(shown) = self.shown() {
             return Ok(shown);
         }
         import!("ioxide._report", "handle_repr")?.call1(self.as_any())
@@ -355,11 +380,19 @@ pub(crate) fn build() -> PyResult<()> {
             crate::getter!(Handle, "_loop", |this: &Handle| this.event_loop.get_or_none(), "The loop."),
             crate::getter!(Handle, "_cancelled", Handle::is_cancelled, "Whether it was called off."),
             crate::getter!(Handle, "_source_traceback",
-                |this: &Handle| this.source_traceback.get_or_none(), "Where it was made, in debug mode."),
-            crate::getter!(Handle, "_repr", |this: &Handle| this.shown.get_or_none(), "What repr says."),
+                |this: &Handle| this.source_traceback().unwrap_or_else(Obj::none), "Where it was made, in debug mode."),
+            crate::getter!(Handle, "_repr", |this: &Handle| this.shown().unwrap_or_else(Obj::none), "What repr says."),
         ])
         .build(&CLASS)?;
     timer::build()
+}
+
+/// A context that is no `contextvars.Context` (a test's, say) only needs a `run`.
+#[cold]
+fn run_in_duck(context: &Any, callback: &Any, arguments: &[&Any]) -> PyResult<Obj> {
+    let mut all = vec![callback];
+    all.extend_from_slice(arguments);
+    context.attr(intern!("run"))?.call_slice(&all)
 }
 
 /// `_run()`, for loops that are not ours.
@@ -369,7 +402,8 @@ fn run_method(this: &Handle) -> PyResult<()> {
         return this.run(native);
     }
     let (callback, context) = (this.callback.get_or_none(), this.context()?);
-    let Err(raised) = this.run_in_duck(&context, &callback) else {
+    let arguments = this.arguments_tuple()?;
+    let Err(raised) = run_in_duck(&context, &callback, arguments.tuple_items()) else {
         return Ok(());
     };
     let exception = err::take(raised);
@@ -381,7 +415,7 @@ fn run_method(this: &Handle) -> PyResult<()> {
     report.dict_set(intern!("message"), &message)?;
     report.dict_set(intern!("exception"), &exception)?;
     report.dict_set(intern!("handle"), this.as_any())?;
-    if let Some(source) = this.source_traceback.get() {
+    if let Some(source) = this.source_traceback() {
         report.dict_set(intern!("source_traceback"), &source)?;
     }
     event_loop

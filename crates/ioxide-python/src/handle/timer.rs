@@ -1,5 +1,6 @@
 //! A callback that is to run at some time.
 
+use super::details::INT;
 use super::Handle;
 use crate::kit::class::{Construct, FreeList};
 use crate::kit::{
@@ -13,6 +14,7 @@ use crate::{intern, raise};
 use ioxide_core::timers::TimerKey;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::mem::size_of;
 
 /// `ioxide.TimerHandle`.
 #[repr(C)]
@@ -22,11 +24,9 @@ pub(crate) struct TimerHandle {
     when: Cell<f64>,
     /// The place in the heap, while it is there.
     key: Cell<Option<TimerKey>>,
-    /// Whether a loop has it in its heap; loops that are not ours keep book here.
-    scheduled: Cell<bool>,
-    /// Whether `when` was given as an int, and should come back as one.
-    is_int: Cell<bool>,
 }
+
+const _: () = assert!(size_of::<TimerHandle>() == 80);
 
 static CLASS: Class = Class::new();
 
@@ -64,8 +64,6 @@ impl Construct for TimerHandle {
             handle: Handle::empty(),
             when: Cell::new(0.0),
             key: Cell::new(None),
-            scheduled: Cell::new(false),
-            is_int: Cell::new(false),
         }
     }
 
@@ -82,7 +80,7 @@ impl Construct for TimerHandle {
             return Ok(());
         };
         self.when.set(when.to_f64()?);
-        self.is_int.set(when.is_int());
+        self.handle.details.set(INT, when.is_int());
         self.handle.set_up(event_loop, callback, arguments, context)
     }
 }
@@ -96,30 +94,33 @@ impl TimerHandle {
         arguments: &[&Any],
         context: Option<&Any>,
     ) -> PyResult<Own<TimerHandle>> {
-        let timer = TimerHandle::empty();
-        timer
-            .handle
-            .fill(event_loop, callback, arguments, context)?;
-        timer.when.set(when);
-        let timer = timer.make()?;
+        let timer = TimerHandle {
+            handle: Handle::filled(event_loop, callback, arguments, context)?,
+            when: Cell::new(when),
+            key: Cell::new(None),
+        };
+        // SAFETY: the heap answers for it, and it is revealed when it leaves.
+        let timer = unsafe { timer.make_hidden() }?;
         if event_loop.debug() {
-            timer
-                .handle
-                .source_traceback
-                .set(crate::future::extract_stack()?);
+            timer.handle.note_source()?;
         }
         let key = event_loop.add_timer(to_ns(when), Timer::Handle(timer.clone()));
         timer.key.set(Some(key));
-        timer.scheduled.set(true);
         if event_loop.polling.is_asleep() {
             event_loop.polling.wake();
         }
         Ok(timer)
     }
 
+    /// The same object as its base class has it.
+    #[inline(always)]
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Seconds on the loop's clock, as they were given.
     fn when(&self) -> PyResult<Obj> {
-        if self.is_int.get() {
+        if self.handle.details.has(INT) {
             return value::int(self.when.get() as i64);
         }
         value::float(self.when.get())
@@ -128,12 +129,22 @@ impl TimerHandle {
     /// The timer is due and has left the heap.
     pub(crate) fn left_heap(&self) {
         self.key.set(None);
-        self.scheduled.set(false);
     }
 
+    /// Whether a loop has it in its heap.
+    fn is_scheduled(&self) -> bool {
+        self.key.get().is_some()
+            || self
+                .handle
+                .details
+                .rare()
+                .is_some_and(|rare| rare.scheduled.get())
+    }
+
+    /// For loops that are not ours.
     fn set_scheduled(&self, scheduled: Option<&Any>) -> PyResult<()> {
         let scheduled = scheduled.map_or(Ok(false), Any::truthy)?;
-        self.scheduled.set(scheduled);
+        self.handle.details.rare_or_new().scheduled.set(scheduled);
         Ok(())
     }
 
@@ -143,8 +154,8 @@ impl TimerHandle {
             match EventLoop::of(&event_loop) {
                 Some(native) => {
                     if let Some(key) = self.key.take() {
-                        self.scheduled.set(false);
                         native.remove_timer(key);
+                        self.handle.reveal();
                     }
                 }
                 None => {
@@ -237,7 +248,7 @@ pub(crate) fn build() -> PyResult<()> {
             crate::getter!(TimerHandle, "_when",
                 TimerHandle::when, "When, in seconds on the loop's clock."),
             crate::getter!(TimerHandle, "_scheduled",
-                |this: &TimerHandle| this.scheduled.get(),
+                TimerHandle::is_scheduled,
                 TimerHandle::set_scheduled,
                 "Whether it waits in the loop."),
         ])

@@ -36,16 +36,20 @@ pub(crate) mod names;
 pub(crate) mod obj;
 pub(crate) mod path;
 pub(crate) mod send;
+pub(crate) mod small;
 pub(crate) mod stop;
 pub(crate) mod text;
 pub(crate) mod value;
 pub(crate) mod weak;
+pub(crate) mod word;
 
 pub(crate) use args::{Args, Signature};
 pub(crate) use class::{Class, ClassSpec, Head, Native, Visitor};
 pub(crate) use err::{PyResult, Raised};
 pub(crate) use obj::{Any, Obj, ObjCell, Own};
 pub(crate) use pyo3_ffi as ffi;
+pub(crate) use small::Small;
+pub(crate) use word::Word;
 
 /// A raw reference as the C-API has it.
 pub(crate) type Raw = *mut ffi::PyObject;

@@ -150,9 +150,15 @@ impl Obj {
 
     #[inline(always)]
     pub(crate) fn into_raw(self) -> Raw {
-        let raw = self.0.as_ptr();
+        self.into_pointer().as_ptr()
+    }
+
+    /// As [`Obj::into_raw`].
+    #[inline(always)]
+    pub(crate) fn into_pointer(self) -> NonNull<ffi::PyObject> {
+        let pointer = self.0;
         std::mem::forget(self);
-        raw
+        pointer
     }
 }
 
@@ -190,6 +196,18 @@ impl<T: Native> Own<T> {
     #[inline(always)]
     pub(crate) unsafe fn from_obj(object: Obj) -> Own<T> {
         Own(object, PhantomData)
+    }
+
+    /// # Safety
+    /// `pointer` carries a reference to an instance of `T`'s class that nobody else will give back.
+    #[inline(always)]
+    pub(crate) unsafe fn steal(pointer: NonNull<ffi::PyObject>) -> Own<T> {
+        Own(Obj(pointer), PhantomData)
+    }
+
+    #[inline(always)]
+    pub(crate) fn into_pointer(self) -> NonNull<ffi::PyObject> {
+        self.0.into_pointer()
     }
 
     #[inline(always)]

@@ -412,7 +412,7 @@ pub(crate) fn add_callback(
     let fd = descriptor(object)?;
     refuse_transport(event_loop, fd)?;
     event_loop.refuse_if_closed()?;
-    let handle = Handle::new(event_loop, callback, arguments, None)?;
+    let handle = Handle::lasting(event_loop, callback, arguments)?;
     let before = event_loop.watch(fd, side, Watcher::Callback(handle.clone()))?;
     cancel(before)?;
     Ok(handle.into_obj())

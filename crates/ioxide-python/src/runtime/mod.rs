@@ -10,6 +10,7 @@ pub(crate) mod alarm;
 pub(crate) mod clock;
 pub(crate) mod io;
 pub(crate) mod lifecycle;
+pub(crate) mod queue;
 pub(crate) mod report;
 pub(crate) mod schedule;
 pub(crate) mod snapshot;
@@ -24,11 +25,12 @@ use crate::raise;
 use crate::transport::hub::Hub;
 use clock::LoopClock;
 use io::Descriptors;
+use queue::ReadyQueue;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use timers::Timers;
 use turn::Polling;
-use work::{ReadyQueue, Work};
+use work::Work;
 
 /// The body of every loop. `ioxide.EventLoop` derives from this class and from `AbstractEventLoop`.
 #[repr(C)]

@@ -8,30 +8,113 @@
 //! their steps: see [`crate::task::context`].
 
 use super::EventLoop;
-use crate::kit::{context, Any, Obj, ObjCell, PyResult, Visitor};
+use crate::kit::{context, Any, Obj, ObjCell, PyResult, Raised, Visitor, Word};
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
 
-/// What a callback runs in.
-#[derive(Clone)]
-pub(crate) enum Context {
-    /// A context that somebody gave us: run in this very one.
-    Given(Obj),
-    /// A snapshot that others hold too: run in a copy.
-    Shared(Obj),
-}
+/// What a callback runs in, in one word: a context that somebody gave us, to run in this very one; or a snapshot
+/// that others hold too, to run in a copy of.
+pub(crate) struct Context(Word);
+
+const GIVEN: usize = 0;
+const SHARED: usize = 1;
 
 impl Context {
-    pub(crate) fn object(&self) -> &Obj {
-        match self {
-            Context::Given(context) | Context::Shared(context) => context,
-        }
+    #[inline(always)]
+    pub(crate) fn given(context: Obj) -> Context {
+        Context(Word::new(context.into_pointer(), GIVEN))
+    }
+
+    #[inline(always)]
+    fn shared(snapshot: Obj) -> Context {
+        Context(Word::new(snapshot.into_pointer(), SHARED))
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_shared(&self) -> bool {
+        self.0.tag() == SHARED
+    }
+
+    #[inline(always)]
+    pub(crate) fn object(&self) -> &Any {
+        // SAFETY: the reference that is owned keeps it alive.
+        unsafe { Any::from_raw(self.0.pointer().as_ptr()) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn into_object(self) -> Obj {
+        let context = ManuallyDrop::new(self);
+        // SAFETY: the reference that was owned is passed on.
+        unsafe { Obj::steal(context.0.pointer().as_ptr()) }
     }
 
     /// A context that may be shown to Python code, which may run things in it.
     pub(crate) fn presentable(&self) -> PyResult<Obj> {
-        match self {
-            Context::Given(context) => Ok(context.clone()),
-            Context::Shared(snapshot) => context::copy(snapshot),
+        if self.is_shared() {
+            return context::copy(self.object());
         }
+        Ok(self.object().own())
+    }
+}
+
+impl Clone for Context {
+    #[inline(always)]
+    fn clone(&self) -> Context {
+        Context(Word::new(self.object().own().into_pointer(), self.0.tag()))
+    }
+}
+
+impl Drop for Context {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the reference is ours to give back.
+        drop(unsafe { Obj::steal(self.0.pointer().as_ptr()) });
+    }
+}
+
+/// A field that holds what a callback runs in, or nothing.
+pub(crate) struct ContextCell(Cell<Option<Context>>);
+
+impl ContextCell {
+    pub(crate) const fn empty() -> ContextCell {
+        ContextCell(Cell::new(None))
+    }
+
+    #[inline(always)]
+    pub(crate) const fn new(context: Context) -> ContextCell {
+        ContextCell(Cell::new(Some(context)))
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self) -> Option<Context> {
+        // SAFETY: the borrow ends with the copy, which runs no Python code.
+        unsafe { self.peek() }.cloned()
+    }
+
+    /// What is held, borrowed.
+    ///
+    /// # Safety
+    /// As [`ObjCell::peek`].
+    #[inline(always)]
+    pub(crate) unsafe fn peek(&self) -> Option<&Context> {
+        // SAFETY: by the caller's promise.
+        unsafe { (*self.0.as_ptr()).as_ref() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, context: Context) {
+        drop(self.0.replace(Some(context)));
+    }
+
+    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
+        // SAFETY: the collector's visit runs no Python code.
+        if let Some(context) = unsafe { self.peek() } {
+            visitor.object(context.object());
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        drop(self.0.take());
     }
 }
 
@@ -91,18 +174,35 @@ impl EventLoop {
             // SAFETY: nothing runs while the snapshot is borrowed.
             let same = unsafe { cell.peek() }.is_some_and(|known| context::is_same(known, current));
             if same {
-                return Ok(Context::Shared(cell.get_or_none()));
+                return Ok(Context::shared(cell.get_or_none()));
             }
             let copy = context::copy_current()?;
             cell.set(copy.clone());
-            return Ok(Context::Shared(copy));
+            return Ok(Context::shared(copy));
         }
-        context::copy_current().map(Context::Given)
+        context::copy_current().map(Context::given)
+    }
+
+    /// Runs `call` in a copy of the snapshot. If that fails the copy is given back with the failure.
+    #[inline]
+    pub(crate) fn run_in_copy(
+        &self,
+        snapshot: &Any,
+        call: impl FnOnce() -> PyResult<Obj>,
+    ) -> Result<Obj, (Raised, Option<Context>)> {
+        let scratch = self.scratch(snapshot).map_err(|raised| (raised, None))?;
+        match context::within(&scratch, call).and_then(|result| result) {
+            Ok(result) => {
+                self.keep_scratch(scratch);
+                Ok(result)
+            }
+            Err(raised) => Err((raised, Some(Context::given(scratch)))),
+        }
     }
 
     /// A context that has the snapshot's variables and is nobody else's.
     #[inline]
-    pub(crate) fn scratch(&self, snapshot: &Any) -> PyResult<Obj> {
+    fn scratch(&self, snapshot: &Any) -> PyResult<Obj> {
         match self.snapshots.scratch.take() {
             Some(scratch) if context::is_same(&scratch, snapshot) => Ok(scratch),
             _ => context::copy(snapshot),

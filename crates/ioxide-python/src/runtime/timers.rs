@@ -58,7 +58,7 @@ impl Timers {
     pub(crate) fn traverse(&self, visitor: &mut Visitor) {
         for timer in self.heap().iter() {
             match timer {
-                Timer::Handle(handle) => visitor.object(handle.as_obj()),
+                Timer::Handle(timer) => timer.handle().show_waiting(visitor),
                 Timer::Sleep(sleep) => visitor.object(sleep.as_obj()),
                 Timer::Target(target) => visitor.object(target.as_obj()),
             }
@@ -78,6 +78,11 @@ impl Timers {
 
     pub(crate) fn clear(&self) {
         let dropped = self.heap().drain();
+        for timer in &dropped {
+            if let Timer::Handle(timer) = timer {
+                timer.handle().reveal_if_held();
+            }
+        }
         drop(dropped);
     }
 }

@@ -257,7 +257,10 @@ impl EventLoop {
     #[cold]
     fn run_batch_watched(&self, count: usize) -> PyResult<()> {
         for _ in 0..count {
-            let Some(work) = self.ready.pop() else { break };
+            let Some(mut work) = self.ready.pop() else {
+                break;
+            };
+            work.show(self).unwrap_or_else(err::discard);
             let begun = self.clock.seconds();
             let shown = super::report::Shown::of(&work);
             work.run(self)?;

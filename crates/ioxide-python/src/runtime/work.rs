@@ -3,17 +3,18 @@
 use super::target::Target;
 use super::EventLoop;
 use crate::awaitable::sleep::Sleep;
+use crate::handle::deferred::Deferred;
 use crate::handle::Handle;
-use crate::kit::{err, Any, Native, Obj, Own, PyResult, Raised, Visitor};
+use crate::kit::{err, Any, Native, Obj, Own, PyResult, Raised, Small, Visitor};
 use crate::task::{step, wake, Task};
 use crate::transport::operation::SocketOperation;
-use std::cell::UnsafeCell;
-use std::collections::VecDeque;
 
 /// One thing to do. Each owns what it is about.
 pub(crate) enum Work {
     /// A callback of Python code.
     Handle(Own<Handle>),
+    /// A callback of Python code of a future that is done, which has no handle: see [`Work::show`].
+    Called(Obj, Small<Deferred>),
     /// The first step of a task, hidden from the collector until then: see [`Task::hide`].
     Begin(Own<Task>),
     /// The next step of a task.
@@ -41,7 +42,12 @@ impl Work {
     #[inline]
     pub(crate) fn run(self, event_loop: &EventLoop) -> PyResult<()> {
         let result = match &self {
-            Work::Handle(handle) => return handle.run(event_loop),
+            Work::Handle(handle) => {
+                let result = handle.run(event_loop);
+                handle.reveal_if_held();
+                return result;
+            }
+            Work::Called(future, deferred) => return deferred.run(event_loop, future),
             Work::Begin(task) => {
                 task.reveal();
                 step::step(task, event_loop, None)
@@ -76,6 +82,7 @@ impl Work {
     pub(crate) fn describe(&self) -> String {
         match self {
             Work::Handle(handle) => handle.as_obj().repr_text(),
+            Work::Called(future, _) => future.repr_text(),
             Work::Begin(task) | Work::Step(task) | Work::Throw(task, _) | Work::Wake(task) => {
                 task.as_obj().repr_text()
             }
@@ -88,9 +95,13 @@ impl Work {
         }
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
+    pub(super) fn traverse(&self, visitor: &mut Visitor) {
         match self {
-            Work::Handle(handle) => visitor.object(handle.as_obj()),
+            Work::Handle(handle) => handle.show_waiting(visitor),
+            Work::Called(future, deferred) => {
+                visitor.object(future);
+                deferred.traverse(visitor);
+            }
             Work::Begin(task) => {
                 visitor.object(task.as_obj());
                 // What only the queue owns is a part of it, so that a loop that is dropped with tasks which never
@@ -116,10 +127,20 @@ impl Work {
         }
     }
 
+    /// Makes the work ready for the eyes of Python code: a callback has a handle then, by which it can be called off.
+    pub(crate) fn show(&mut self, event_loop: &EventLoop) -> PyResult<()> {
+        if let Work::Called(future, deferred) = self {
+            let handle = deferred.handle(event_loop, future)?;
+            *self = Work::Handle(handle);
+        }
+        Ok(())
+    }
+
     /// The object that Python code sees for this in `loop._ready`.
     pub(crate) fn object(&self) -> &Any {
         match self {
             Work::Handle(handle) => handle.as_obj(),
+            Work::Called(future, _) => future,
             Work::Begin(task) | Work::Step(task) | Work::Throw(task, _) | Work::Wake(task) => {
                 task.as_obj()
             }
@@ -130,67 +151,5 @@ impl Work {
             | Work::Readable(target)
             | Work::Writable(target) => target.as_obj(),
         }
-    }
-}
-
-/// First in, first out. Nothing in here runs Python code, except `clear`.
-pub(crate) struct ReadyQueue(UnsafeCell<VecDeque<Work>>);
-
-impl ReadyQueue {
-    pub(crate) const fn new() -> ReadyQueue {
-        ReadyQueue(UnsafeCell::new(VecDeque::new()))
-    }
-
-    #[allow(
-        clippy::mut_from_ref,
-        reason = "private; each use ends before anything else can run"
-    )]
-    #[inline(always)]
-    fn queue(&self) -> &mut VecDeque<Work> {
-        // SAFETY: the interpreter lock is held and no method keeps the borrow while calling out.
-        unsafe { &mut *self.0.get() }
-    }
-
-    #[inline(always)]
-    pub(crate) fn push(&self, work: Work) {
-        self.queue().push_back(work);
-    }
-
-    #[inline(always)]
-    pub(crate) fn pop(&self) -> Option<Work> {
-        self.queue().pop_front()
-    }
-
-    #[inline(always)]
-    pub(crate) fn len(&self) -> usize {
-        self.queue().len()
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue().is_empty()
-    }
-
-    pub(crate) fn objects(&self) -> Vec<Obj> {
-        self.queue()
-            .iter()
-            .map(|work| work.object().own())
-            .collect()
-    }
-
-    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
-        for work in self.queue().iter() {
-            work.traverse(visitor);
-        }
-    }
-
-    pub(crate) fn clear(&self) {
-        let dropped = std::mem::take(self.queue());
-        for work in &dropped {
-            if let Work::Begin(task) = work {
-                task.reveal();
-            }
-        }
-        drop(dropped);
     }
 }

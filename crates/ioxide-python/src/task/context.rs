@@ -20,14 +20,12 @@ use crate::runtime::EventLoop;
 /// Gives a new task its context: the one given, or what a copy of the current one would be.
 pub(super) fn begin(task: &Task, given: Option<&Any>, native: Option<&EventLoop>) -> PyResult<()> {
     let context = match (given, native) {
-        (Some(given), _) => Context::Given(given.own()),
+        (Some(given), _) => Context::given(given.own()),
         (None, Some(native)) => native.capture()?,
-        (None, None) => Context::Given(context::copy_current()?),
+        (None, None) => Context::given(context::copy_current()?),
     };
-    task.base
-        .set_shares_context(matches!(context, Context::Shared(_)));
-    let (Context::Given(context) | Context::Shared(context)) = context;
-    task.base.context.set(context);
+    task.base.set_shares_context(context.is_shared());
+    task.base.context.set(context.into_object());
     Ok(())
 }
 

@@ -6,6 +6,40 @@ use std::cell::Cell;
 use std::mem::{size_of, MaybeUninit};
 use std::ptr;
 
+/// Makes an instance of exactly `T`'s class that the collector does not see: see [`hide`].
+///
+/// # Safety
+/// As for [`hide`].
+#[inline]
+pub(super) unsafe fn make_hidden<T: Native>(body: T) -> PyResult<Own<T>> {
+    const { assert!(size_of::<T::Extra>() == 0) };
+    let class = T::class().raw();
+    if let Some(raw) = T::freelist().and_then(FreeList::pop) {
+        // SAFETY: the memory was an instance of exactly this class, and is nobody's now.
+        return Ok(unsafe { revive(raw, body) });
+    }
+    // SAFETY: new memory of `T`'s size with its head set, which nobody else has seen.
+    unsafe {
+        let raw = Obj::steal_or_raised(ffi::PyObject_GC_New::<ffi::PyObject>(class))?.into_raw();
+        Ok(fill(raw, body))
+    }
+}
+
+/// Writes the body behind the head, which stays.
+///
+/// # Safety
+/// `raw` is memory for an instance of `T`'s class with its head set, and nobody else has seen it.
+#[inline(always)]
+unsafe fn fill<T: Native>(raw: Raw, body: T) -> Own<T> {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let head = ptr::read(raw.cast::<MaybeUninit<ffi::PyObject>>());
+        ptr::write(raw.cast::<T>(), body);
+        ptr::write(raw.cast::<MaybeUninit<ffi::PyObject>>(), head);
+        Own::from_obj(Obj::steal(raw))
+    }
+}
+
 /// Makes an instance of `class`, which is `T`'s or derived from it.
 ///
 /// # Safety
@@ -16,8 +50,13 @@ pub(crate) unsafe fn make_in<T: Native>(
 ) -> PyResult<Own<T>> {
     if let Some(recycled) = T::freelist().filter(|_| class == T::class().raw()) {
         if let Some(raw) = recycled.pop() {
-            // SAFETY: the memory was an instance of exactly this class, and is nobody's now.
-            return Ok(unsafe { revive(raw, body) });
+            // SAFETY: the memory was an instance of exactly this class, and is nobody's now; the collector may
+            // look at it as soon as it is whole.
+            return Ok(unsafe {
+                let made = revive(raw, body);
+                ffi::PyObject_GC_Track(raw.cast());
+                made
+            });
         }
     }
     // SAFETY: both allocations give zeroed memory of at least `T`'s size with its head set. The body is written
@@ -30,18 +69,16 @@ pub(crate) unsafe fn make_in<T: Native>(
             alloc_with_extra(class, size_of::<T::Extra>())
         };
         let raw = Obj::steal_or_raised(raw)?.into_raw();
-        let head = ptr::read(raw.cast::<MaybeUninit<ffi::PyObject>>());
-        ptr::write(raw.cast::<T>(), body);
-        ptr::write(raw.cast::<MaybeUninit<ffi::PyObject>>(), head);
+        let made = fill(raw, body);
         if size_of::<T::Extra>() != 0 {
             ptr::write(extra_place::<T::Extra>(raw), T::Extra::default());
             ffi::PyObject_GC_Track(raw.cast());
         }
-        Ok(Own::from_obj(Obj::steal(raw)))
+        Ok(made)
     }
 }
 
-/// Makes an instance in memory from the free list.
+/// Makes an instance in memory from the free list, not yet tracked by the collector.
 ///
 /// # Safety
 /// `raw` is memory of a dead instance of exactly `T`'s class, which kept its reference to the type.
@@ -50,17 +87,14 @@ unsafe fn revive<T: Native>(raw: Raw, body: T) -> Own<T> {
     extern "C" {
         fn _Py_NewReference(object: Raw);
     }
-    // SAFETY: by the caller's promise; the body is whole before the collector may look at it.
+    // SAFETY: by the caller's promise.
     unsafe {
-        let head = ptr::read(raw.cast::<MaybeUninit<ffi::PyObject>>());
-        ptr::write(raw.cast::<T>(), body);
-        ptr::write(raw.cast::<MaybeUninit<ffi::PyObject>>(), head);
+        let made = fill(raw, body);
         if size_of::<T::Extra>() != 0 {
             ptr::write(extra_place::<T::Extra>(raw), T::Extra::default());
         }
         _Py_NewReference(raw);
-        ffi::PyObject_GC_Track(raw.cast());
-        Own::from_obj(Obj::steal(raw))
+        made
     }
 }
 
@@ -84,10 +118,21 @@ pub(crate) unsafe fn hide(object: &Any) {
 pub(crate) unsafe fn reveal(object: &Any) {
     // SAFETY: by the caller's promise; what takes no part in garbage collection is left alone.
     unsafe {
-        if ffi::PyObject_IS_GC(object.raw()) != 0 && ffi::PyObject_GC_IsTracked(object.raw()) == 0 {
+        if ffi::PyObject_IS_GC(object.raw()) != 0 && is_hidden(object) {
             ffi::PyObject_GC_Track(object.raw().cast());
         }
     }
+}
+
+/// Whether the object is off the collector's list.
+///
+/// # Safety
+/// The object's class takes part in garbage collection.
+#[inline(always)]
+pub(crate) unsafe fn is_hidden(object: &Any) -> bool {
+    // SAFETY: the collector keeps two words before the object, of which the first links to the next one that it
+    // sees, and is null for what it does not see.
+    unsafe { *object.raw().cast::<[usize; 2]>().sub(1).cast::<usize>() == 0 }
 }
 
 /// Dead instances of one class. Only for interpreters with a lock, which guards it.

@@ -10,7 +10,7 @@ mod spec;
 mod trampoline;
 
 use alloc::make_in;
-pub(crate) use alloc::{extra, hide, reveal, FreeList};
+pub(crate) use alloc::{extra, hide, is_hidden, reveal, FreeList};
 pub(crate) use coroutine::{build, Shape};
 #[cfg(Py_3_13)]
 pub(crate) use slots::{clear_managed_dict, visit_managed_dict};
@@ -99,6 +99,16 @@ pub(crate) unsafe trait Native: Sized + 'static {
     /// Makes an instance of exactly this class.
     fn make(self) -> PyResult<Own<Self>> {
         Self::class().make(self)
+    }
+
+    /// As [`Native::make`], hidden from the collector ([`hide`]).
+    ///
+    /// # Safety
+    /// As for [`hide`].
+    #[inline]
+    unsafe fn make_hidden(self) -> PyResult<Own<Self>> {
+        // SAFETY: by the caller's promise.
+        unsafe { alloc::make_hidden(self) }
     }
 }
 

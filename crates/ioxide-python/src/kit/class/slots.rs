@@ -1,6 +1,6 @@
 //! What the interpreter calls in the life of an instance.
 
-use super::alloc::{extra_place, make_in};
+use super::alloc::{extra_place, is_hidden, make_in};
 use super::{guard, status, Construct, Native, Visitor};
 use crate::kit::args::Unpacked;
 use crate::kit::{err, ffi, Any, ObjCell, Own, PyResult, Raw};
@@ -81,9 +81,10 @@ pub(super) unsafe extern "C" fn dealloc<T: Native>(object: Raw) {
             return;
         }
         let class = ffi::Py_TYPE(object);
-        ffi::PyObject_GC_UnTrack(object.cast());
-        // Managed weak references have a negative offset.
-        if (*T::class().raw()).tp_weaklistoffset != 0 {
+        if !is_hidden(Any::from_raw(object)) {
+            ffi::PyObject_GC_UnTrack(object.cast());
+        }
+        if may_have_weak_references::<T>(object) {
             ffi::PyObject_ClearWeakRefs(object);
         }
         let dict = dict_cell::<T>(object);
@@ -103,6 +104,23 @@ pub(super) unsafe extern "C" fn dealloc<T: Native>(object: Raw) {
         let free = (*class).tp_free.unwrap_or(ffi::PyObject_GC_Del);
         free(object.cast());
         ffi::Py_DECREF(class.cast());
+    }
+}
+
+/// Whether somebody may hold the object weakly. Managed weak references have a negative offset.
+#[inline(always)]
+unsafe fn may_have_weak_references<T: Native>(object: Raw) -> bool {
+    // SAFETY: the class is alive; at a positive offset the interpreter keeps a list or null.
+    unsafe {
+        let offset = (*T::class().raw()).tp_weaklistoffset;
+        offset < 0
+            || offset > 0
+                && !object
+                    .cast::<u8>()
+                    .offset(offset)
+                    .cast::<Raw>()
+                    .read()
+                    .is_null()
     }
 }
 
