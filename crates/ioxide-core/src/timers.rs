@@ -23,6 +23,22 @@ pub struct TimerKey {
     generation: NonZeroU32,
 }
 
+impl TimerKey {
+    /// The key as a number other than zero.
+    #[inline]
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.generation.get()) << 32 | u64::from(self.slot)
+    }
+
+    /// The key of a number that [`to_bits`](Self::to_bits) gave; none for zero.
+    #[inline]
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        let generation = NonZeroU32::new((bits >> 32) as u32)?;
+        let slot = bits as u32;
+        Some(Self { slot, generation })
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     deadline: u64,

@@ -114,6 +114,20 @@ fn items_are_dropped_when_their_timer_leaves_or_the_heap_does() {
 }
 
 #[test]
+fn key_is_the_same_after_it_was_a_number() {
+    let mut heap = TimerHeap::default();
+    assert_eq!(TimerKey::from_bits(0), None);
+    for _ in 0..3 {
+        let keys = [heap.insert(1, ()), heap.insert(1, ())];
+        for key in keys {
+            assert_ne!(key.to_bits(), 0);
+            assert_eq!(TimerKey::from_bits(key.to_bits()), Some(key));
+            heap.remove(key);
+        }
+    }
+}
+
+#[test]
 fn keys_are_small() {
     assert_eq!(size_of::<TimerKey>(), 8);
     assert_eq!(size_of::<Option<TimerKey>>(), 8);

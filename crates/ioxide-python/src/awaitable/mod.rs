@@ -140,13 +140,11 @@ pub(crate) unsafe trait Awaitable: Native {
 pub(crate) struct Wait {
     head: Head,
     /// The parked task, or the future that stands in for one that is not ours; the iterator to which the
-    /// awaitable delegates in between.
+    /// awaitable delegates in between; the message of a cancellation that is on its way.
     waiter: ObjCell,
     /// Where a target has its kind.
     kind: &'static Kind,
     state: Cell<State>,
-    /// The message of a cancellation.
-    message: ObjCell,
 }
 
 // An awaitable can be told things like any target.
@@ -187,7 +185,6 @@ impl Wait {
             waiter: ObjCell::empty(),
             kind,
             state: Cell::new(State::Fresh),
-            message: ObjCell::empty(),
         }
     }
 
@@ -209,6 +206,7 @@ impl Wait {
     fn awaited(&self) -> Option<Obj> {
         match self.state.get() {
             State::Parked if self.stand_in().is_none() => None,
+            State::Cancelled => None,
             _ => self.waiter.get(),
         }
     }
@@ -316,7 +314,7 @@ impl Wait {
             return false;
         };
         self.state.set(State::Cancelled);
-        drop(self.message.replace(message));
+        drop(self.waiter.replace(message));
         push_wake(task);
         true
     }
@@ -327,7 +325,7 @@ impl Wait {
         if self.state.get() != State::Cancelled {
             return Ok(None);
         }
-        settle::cancelled_error(self.message.take().as_deref()).map(Some)
+        settle::cancelled_error(self.waiter.take().as_deref()).map(Some)
     }
 
     #[inline]
@@ -429,7 +427,6 @@ impl Wait {
     fn finish(&self) {
         self.state.set(State::Done);
         self.waiter.clear();
-        self.message.clear();
     }
 
     /// Yields the awaitable itself to a task of ours, a future of the running loop to any other.
@@ -472,12 +469,10 @@ impl Wait {
 
     pub(crate) fn traverse(&self, visitor: &mut Visitor) {
         visitor.cell(&self.waiter);
-        visitor.cell(&self.message);
     }
 
     pub(crate) fn clear(&self) {
         self.waiter.clear();
-        self.message.clear();
     }
 
     /// Whether somebody has begun to await this, or closed it: nobody needs to be warned.

@@ -13,12 +13,11 @@ use std::cell::Cell;
 #[repr(C)]
 pub(crate) struct Sleep {
     wait: Wait,
-    /// Seconds.
-    delay: f64,
+    /// Until it begins, the seconds; then the key of the timer in the heap, as bits, or 0.
+    when: Cell<u64>,
     result: ObjCell,
-    /// The loop whose heap holds the timer, with the timer's key; or the foreign loop's handle.
+    /// The loop whose heap holds the timer, or the foreign loop's handle.
     timer: ObjCell,
-    key: Cell<Option<TimerKey>>,
 }
 
 static CLASS: Class = Class::new();
@@ -64,25 +63,26 @@ unsafe impl Awaitable for Sleep {
     const NAME: &'static str = "sleep";
 
     fn start(&self) -> PyResult<Flow> {
-        if self.delay.is_nan() {
+        let delay = f64::from_bits(self.when.take());
+        if delay.is_nan() {
             return Err(raise!(
                 err::value_error(),
                 "Invalid delay: NaN (not a number)"
             ));
         }
-        if self.delay <= 0.0 {
+        if delay <= 0.0 {
             return Ok(Flow::Yield);
         }
         let event_loop = running::require_running_loop()?;
         match EventLoop::of(&event_loop) {
             Some(native) => {
-                let deadline = native.deadline_after(self.delay);
+                let deadline = native.deadline_after(delay);
                 let timer = native.add_timer(deadline, Timer::Sleep(self.own()));
-                self.key.set(Some(timer));
+                self.when.set(timer.to_bits());
                 self.timer.set(event_loop.clone());
             }
             None => {
-                let delay = crate::kit::value::float(self.delay)?;
+                let delay = crate::kit::value::float(delay)?;
                 let wake = self.as_any().attr(intern!("_fire"))?;
                 let handle = event_loop.method(intern!("call_later"), &[&delay, &wake])?;
                 self.timer.set(handle);
@@ -105,7 +105,7 @@ unsafe impl Awaitable for Sleep {
 impl Sleep {
     /// The timer has gone off: the waiter is woken, unless it is gone.
     pub(crate) fn fire(&self) -> PyResult<()> {
-        self.key.set(None);
+        self.when.set(0);
         self.wait.wake()
     }
 
@@ -114,7 +114,7 @@ impl Sleep {
             return Ok(());
         };
         if let Some(native) = EventLoop::of(&owner) {
-            if let Some(key) = self.key.take() {
+            if let Some(key) = TimerKey::from_bits(self.when.take()) {
                 native.remove_timer(key);
             }
             return Ok(());
@@ -123,7 +123,6 @@ impl Sleep {
     }
 }
 
-/// `sleep(delay, result=None)`.
 /// The delay as a number. asyncio's first use of it is `delay <= 0`: that is where a wrong type fails.
 fn seconds(delay: &Any) -> PyResult<f64> {
     delay.to_f64().or_else(|raised| {
@@ -133,6 +132,7 @@ fn seconds(delay: &Any) -> PyResult<f64> {
     })
 }
 
+/// `sleep(delay, result=None)`.
 pub(crate) fn sleep(args: Args<'_>) -> PyResult<Obj> {
     const SIGNATURE: Signature<2> = Signature::new("sleep", ["delay", "result"], 1);
     let [delay, result] = args.bind(&SIGNATURE)?;
@@ -142,10 +142,9 @@ pub(crate) fn sleep(args: Args<'_>) -> PyResult<Obj> {
     };
     let body = Sleep {
         wait: Wait::new(&Sleep::KIND),
-        delay,
+        when: Cell::new(delay.to_bits()),
         result: ObjCell::empty(),
         timer: ObjCell::empty(),
-        key: Cell::new(None),
     };
     if let Some(result) = result.and_then(Any::some) {
         body.result.set(result.own());

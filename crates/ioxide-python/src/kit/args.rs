@@ -88,7 +88,23 @@ impl<'a> Args<'a> {
     }
 
     /// Binds the arguments to the parameters of `signature`; what was not given is `None`.
+    #[inline(always)]
     pub(crate) fn bind<const N: usize>(
+        &self,
+        signature: &Signature<N>,
+    ) -> PyResult<[Option<&'a Any>; N]> {
+        let given = self.positional();
+        if self.names.is_some()
+            || given.len() < signature.required
+            || given.len() > signature.positional
+        {
+            return self.bind_named(signature);
+        }
+        Ok(std::array::from_fn(|index| given.get(index).copied()))
+    }
+
+    /// As [`Args::bind`], for arguments given by name and for wrong ones.
+    fn bind_named<const N: usize>(
         &self,
         signature: &Signature<N>,
     ) -> PyResult<[Option<&'a Any>; N]> {

@@ -282,8 +282,14 @@ impl Any {
     }
 
     pub(crate) fn to_f64(&self) -> PyResult<f64> {
-        // SAFETY: alive; -1.0 with an exception set is an error.
-        let value = unsafe { ffi::PyFloat_AsDouble(self.raw()) };
+        // SAFETY: alive; -1.0 with an exception set is an error. Of an int the other function makes a float first.
+        let value = unsafe {
+            if ffi::PyLong_CheckExact(self.raw()) != 0 {
+                ffi::PyLong_AsDouble(self.raw())
+            } else {
+                ffi::PyFloat_AsDouble(self.raw())
+            }
+        };
         if value == -1.0 && err::is_set() {
             return Err(Raised);
         }
