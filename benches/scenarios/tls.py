@@ -60,6 +60,32 @@ async def echo(n: int, size: int) -> int:
     return n
 
 
+@scenario("tls", 1000)
+async def tls_lines(n: int) -> int:
+    """Each message is sixteen lines of 64 bytes, which are answered one by one."""
+    server, client = contexts()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async for line in reader:
+            writer.write(line)
+            await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server)
+    reader, writer = await asyncio.open_connection(
+        *listening.sockets[0].getsockname(), ssl=client, server_hostname="localhost"
+    )
+    message = (b"x" * 63 + b"\n") * 16
+    for _ in range(n):
+        writer.write(message)
+        await reader.readexactly(len(message))
+    writer.close()
+    await writer.wait_closed()
+    listening.close()
+    await listening.wait_closed()
+    return n
+
+
 @scenario("tls", 5000)
 async def tls_echo_1k(n: int) -> int:
     return await echo(n, 1024)

@@ -208,6 +208,10 @@ impl Machine {
                 self.shaken(host, Err(cut_off))?;
             }
             Phase::Open => {
+                self.written(host)?;
+                if self.phase.get() != Phase::Open {
+                    return Ok(false);
+                }
                 self.phase.set(Phase::Flushing);
                 self.flush(host)?;
                 // What has come is still to be read.
@@ -379,6 +383,11 @@ impl Machine {
                 return host.abort_below();
             }
             Phase::Open => {}
+        }
+        // First, since nothing is encrypted below for a program that has paused.
+        self.written(host)?;
+        if self.phase.get() != Phase::Open {
+            return Ok(());
         }
         self.closed.set(true);
         self.phase.set(Phase::Flushing);

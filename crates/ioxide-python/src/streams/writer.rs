@@ -159,7 +159,10 @@ impl StreamWriter {
         let transport = self.transport();
         match Channel::untouched(&transport) {
             Some(channel) => channel.write_lines(data),
-            None => transport.method(intern!("writelines"), &[data]).map(drop),
+            None => match TlsTransport::untouched(&transport) {
+                Some(tls) => tls.write_lines(data),
+                None => transport.method(intern!("writelines"), &[data]).map(drop),
+            },
         }
     }
 

@@ -11,8 +11,9 @@ use ioxide_core::tls::engine::{fill, End, Engine, Filled};
 use ioxide_core::tls::machine::Delivered;
 use std::mem::MaybeUninit;
 
-/// From this many bytes on they are decrypted right into a bytes object.
-const LARGE: usize = 32 * 1024;
+/// From this many bytes on they are decrypted right into a bytes object, which is cut to size then: cheaper than to
+/// copy them.
+const LARGE: usize = 4 * 1024;
 
 /// The most bytes of one such object.
 const LARGEST: usize = 256 * 1024;

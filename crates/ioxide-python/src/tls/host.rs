@@ -5,7 +5,7 @@ use crate::kit::{err, value, Any, Native, Obj, PyResult, Raised};
 use crate::task::step;
 use crate::{import, intern};
 use ioxide_core::tls::engine::{Engine, Failure, Step};
-use ioxide_core::tls::machine::{Delivered, Fault, Host, Later, Limit};
+use ioxide_core::tls::machine::{Delivered, Fault, Host, Later, Limit, Phase};
 
 impl Host for TlsTransport {
     type Error = Raised;
@@ -141,6 +141,7 @@ impl TlsTransport {
         if step::leaves_loop(&exception) {
             return Err(err::restore(exception));
         }
+        self.say_last_words();
         // The report names the transport below, which may be gone after it is closed.
         let below = self.below.get();
         let ended = self.end_below(Some(&exception)).map_err(err::take);
@@ -149,6 +150,19 @@ impl TlsTransport {
             self.wake_waiter(Some(&exception))?;
         }
         ended.map_err(err::restore)
+    }
+
+    /// What was written before the connection fails goes out, if it can still be encrypted.
+    fn say_last_words(&self) {
+        let encrypted = match self.machine.phase() {
+            Phase::Open => self.encrypt_backlog().and_then(|()| self.send_output()),
+            _ => Ok(()),
+        };
+        // Nobody is to try again.
+        drop(self.backlog().clear());
+        if let Err(raised) = encrypted.and_then(|()| self.flush_below()) {
+            err::discard(raised);
+        }
     }
 
     fn tell_of(&self, exception: &Any, fault: Fault, below: &Any) -> PyResult<()> {

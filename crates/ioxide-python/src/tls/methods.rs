@@ -35,6 +35,7 @@ impl TlsTransport {
     }
 
     fn force_close(&self, exception: &Any) -> PyResult<()> {
+        self.flush_below()?;
         self.machine.abort();
         self.end_below(exception.some())
     }
@@ -88,6 +89,11 @@ impl TlsTransport {
         };
         details.dict_set(name, &found)?;
         Ok(found)
+    }
+
+    fn write_buffer_size(&self) -> PyResult<usize> {
+        self.flush_below()?;
+        Ok(self.waiting())
     }
 
     fn set_write_buffer_limits(&self, args: Args<'_>) -> PyResult<()> {
@@ -174,7 +180,7 @@ fn transport_methods() -> Vec<ffi::PyMethodDef> {
         crate::method!(noargs This, "write_eof", |_: &This| -> PyResult<()> {
                 Err(crate::kit::err::raise_bare(crate::kit::err::not_implemented()))
             }, "Raises NotImplementedError."),
-        crate::method!(noargs This, "get_write_buffer_size", |this: &This| this.waiting(),
+        crate::method!(noargs This, "get_write_buffer_size", This::write_buffer_size,
             "How many bytes wait to be sent."),
         crate::method!(noargs This, "get_write_buffer_limits", This::write_buffer_limits,
             "The low and the high mark of what waits to be sent, in bytes."),

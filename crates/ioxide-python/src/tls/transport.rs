@@ -11,6 +11,7 @@ use crate::runtime::EventLoop;
 use crate::transport::base::{fail, fulfil};
 use crate::transport::channel::Channel;
 use crate::transport::feed::Feed;
+use crate::transport::rhythm::Rhythm;
 use crate::transport::write::Chunk;
 use crate::{import, intern, raise};
 use ioxide_core::buffer::outgoing::Outgoing;
@@ -50,6 +51,7 @@ pub(crate) struct TlsTransport {
     pub(super) feed: Cell<Feed>,
     /// Bytes that were not encrypted yet. Never borrowed while an operation of the engine runs.
     backlog: UnsafeCell<Outgoing<Chunk>>,
+    pub(super) rhythm: Rhythm,
     pub(super) marks: Cell<Watermark>,
     /// The marks of what waits to be decrypted, in bytes: high, low.
     pub(super) read_marks: Cell<(usize, usize)>,
@@ -147,6 +149,7 @@ impl TlsTransport {
             machine: Machine::new(settings.connected),
             feed: Cell::new(Feed::of(protocol)?),
             backlog: UnsafeCell::new(Outgoing::new()),
+            rhythm: Rhythm::new(),
             marks: Cell::new(marks),
             read_marks: Cell::new((READ_HIGH, READ_HIGH / 4)),
             below_full: Cell::new(false),
@@ -253,6 +256,8 @@ impl TlsTransport {
     /// Encrypted bytes have arrived.
     #[inline]
     pub(crate) fn arrived(&self, data: &[u8]) -> PyResult<()> {
+        // What was written before goes out whatever has arrived, which may be the end.
+        self.flush_held_back()?;
         self.engine
             .with_arrived(data, || self.machine.received(self))?
     }
@@ -424,6 +429,18 @@ impl TlsTransport {
     }
 
     // --- the transport below
+
+    /// What only waits for the end of the turn goes out now, here and below: it is to look sent.
+    pub(super) fn flush_below(&self) -> PyResult<()> {
+        self.flush_held_back()?;
+        match self.below.get() {
+            Some(below) => match Self::channel(&below) {
+                Some(channel) => channel.flush_held_back(),
+                None => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
 
     /// Closes the transport below at once.
     pub(super) fn end_below(&self, exception: Option<&Any>) -> PyResult<()> {

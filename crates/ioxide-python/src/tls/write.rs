@@ -5,16 +5,16 @@ use super::transport::TlsTransport;
 use crate::kit::{err, value, Any, Native, PyResult};
 use crate::task::step;
 use crate::transport::flow;
-use crate::transport::write::{is_bytes_like, Chunk};
+use crate::transport::write::{is_bytes_like, Chunk, EARLY};
 use crate::{import, intern, raise};
 use ioxide_core::buffer::outgoing::Outgoing;
 use ioxide_core::tls::engine::{Engine, Written};
 use ioxide_core::tls::machine::Phase;
 
-/// Up to this size bytes are copied together when they wait; larger objects wait as they are.
+/// Larger objects wait as they are, unless they fit into the record of what waits already.
 const COPIED: usize = 4096;
-/// What is copied together, at most: what one record holds.
-const TOGETHER: usize = 16 * 1024;
+/// What one record holds.
+const RECORD: usize = 16 * 1024;
 /// After so many writes to a connection that is over they are logged.
 const WRITES_UNTIL_WARNING: u32 = 5;
 
@@ -36,7 +36,15 @@ impl TlsTransport {
         if bytes.is_empty() || self.is_over()? {
             return Ok(());
         }
-        if self.machine.phase() != Phase::Open || !self.backlog().is_empty() {
+        if self.machine.phase() != Phase::Open {
+            self.hold(bytes, object);
+            return Ok(());
+        }
+        if self.waits() {
+            self.hold(bytes, object);
+            return self.held_back();
+        }
+        if !self.backlog().is_empty() {
             self.hold(bytes, object);
             return self.machine.written(self);
         }
@@ -58,6 +66,49 @@ impl TlsTransport {
         for item in &items {
             with_bytes(item, |bytes| self.hold(bytes, Some(item)))?;
         }
+        if self.machine.phase() == Phase::Open && self.waits() {
+            return self.held_back();
+        }
+        self.machine.written(self)
+    }
+
+    /// Whether what is written now waits for the end of the turn, to be encrypted together with what else is
+    /// written in it: a record has a cost of its own. Only a stream socket below would end the wait, and nothing
+    /// waits here if that is full, for the program must be told at once.
+    #[inline]
+    fn waits(&self) -> bool {
+        if self.below_full.get() {
+            return false;
+        }
+        let turn = self.with_loop(|event_loop| Ok(event_loop.hub.turn()));
+        if !self.rhythm.waits(turn.ok().flatten()) {
+            return false;
+        }
+        // SAFETY: nothing runs while the borrow lives.
+        unsafe { self.below.peek() }.is_some_and(|below| Self::channel(below).is_some())
+    }
+
+    /// Bytes wait for the end of the turn: not if they are many, and never as many as would pause the writer.
+    fn held_back(&self) -> PyResult<()> {
+        let waiting = self.backlog().len();
+        if waiting > EARLY || waiting > self.marks.get().high() {
+            return self.machine.written(self);
+        }
+        if let Some(below) = self.below.get() {
+            if let Some(channel) = Self::channel(&below) {
+                channel.flush_later();
+            }
+        }
+        Ok(())
+    }
+
+    /// Encrypts and sends what only waits for the end of the turn.
+    #[inline]
+    pub(crate) fn flush_held_back(&self) -> PyResult<()> {
+        self.rhythm.turn_ended();
+        if self.backlog().is_empty() {
+            return Ok(());
+        }
         self.machine.written(self)
     }
 
@@ -78,22 +129,25 @@ impl TlsTransport {
         Ok(true)
     }
 
-    /// Adds bytes to those that wait to be encrypted.
+    /// Adds bytes to those that wait to be encrypted. What fits into a record is copied together: that costs less
+    /// than one more record.
     fn hold(&self, bytes: &[u8], object: Option<&Any>) {
+        let fits = |last: &mut Chunk| match last {
+            Chunk::Copied(buffer) if buffer.len() + bytes.len() <= RECORD => {
+                buffer.extend_from_slice(bytes);
+                true
+            }
+            _ => false,
+        };
+        if self.backlog().grow_last(bytes.len(), fits) {
+            return;
+        }
         let chunk = match object {
             Some(object) if bytes.len() > COPIED && object.is_bytes() => Chunk::Bytes(object.own()),
             _ => {
-                let fits = |last: &mut Chunk| match last {
-                    Chunk::Copied(buffer) if buffer.len() + bytes.len() <= TOGETHER => {
-                        buffer.extend_from_slice(bytes);
-                        true
-                    }
-                    _ => false,
-                };
-                if self.backlog().grow_last(bytes.len(), fits) {
-                    return;
-                }
-                Chunk::Copied(bytes.to_vec())
+                let mut buffer = self.spare();
+                buffer.extend_from_slice(bytes);
+                Chunk::Copied(buffer)
             }
         };
         let empty = self.backlog().push(chunk);
@@ -132,8 +186,7 @@ impl TlsTransport {
             let offered = first.len();
             match self.encrypt_slice(first) {
                 Ok(count) => {
-                    let finished = taken.advance(count);
-                    drop(finished);
+                    self.recycle(taken.advance(count));
                     if count < offered {
                         break;
                     }
@@ -149,6 +202,25 @@ impl TlsTransport {
             }
         }
         result
+    }
+
+    /// A buffer of the loop's for what waits.
+    fn spare(&self) -> Vec<u8> {
+        let spare = self.with_loop(|event_loop| Ok(event_loop.hub.spare()));
+        spare.unwrap_or_default()
+    }
+
+    /// Gives the loop its buffers back.
+    fn recycle(&self, finished: Vec<Chunk>) {
+        for chunk in finished {
+            if let Chunk::Copied(buffer) = chunk {
+                let returned = self.with_loop(|event_loop| {
+                    event_loop.hub.recycle(buffer);
+                    Ok(())
+                });
+                debug_assert!(returned.is_ok());
+            }
+        }
     }
 
     /// Room for what will be encrypted: the loop's, until it was sent.
@@ -294,6 +366,7 @@ impl TlsTransport {
         let set = marks.set(Some(high), Some(low));
         debug_assert!(set.is_ok());
         self.marks.set(marks);
+        self.flush_below()?;
         self.update_marks()
     }
 

@@ -5,7 +5,8 @@ use super::closing;
 use super::descriptor::Descriptor;
 use super::feed::Feed;
 use super::methods;
-use super::write::{Chunk, Habit};
+use super::rhythm::Rhythm;
+use super::write::Chunk;
 use crate::kit::{err, Any, Class, ClassSpec, Native, Obj, ObjCell, Own, PyResult, Visitor};
 use crate::runtime::io::Side;
 use crate::runtime::target::{TargetKind, Told};
@@ -30,9 +31,7 @@ pub(crate) struct Channel {
     outgoing: UnsafeCell<Outgoing<Chunk>>,
     /// The future of one who waits until nothing is left to write; writing is refused meanwhile.
     pub(super) drained: ObjCell,
-    /// The turn of the last write.
-    pub(super) turn: Cell<u32>,
-    pub(super) habit: Cell<Habit>,
+    pub(super) rhythm: Rhythm,
     pub(super) medium: Medium,
     pub(super) feed: Cell<Feed>,
     /// The last read brought much: so will the next.
@@ -68,8 +67,7 @@ impl Channel {
             base: Base::new(target, kind, event_loop, protocol, descriptor),
             outgoing: UnsafeCell::new(Outgoing::new()),
             drained: ObjCell::empty(),
-            turn: Cell::new(u32::MAX),
-            habit: Cell::new(Habit::One),
+            rhythm: Rhythm::new(),
             medium,
             feed: Cell::new(Feed::of(protocol)?),
             large: Cell::new(false),

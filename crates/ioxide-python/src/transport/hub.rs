@@ -169,7 +169,7 @@ impl Hub {
         for transport in list.drain(..) {
             // SAFETY: only channels are put into the list.
             let channel = unsafe { transport.cast_unchecked::<Channel>() };
-            let flushed = err::preserved(|| channel.flush_held_back().map_err(err::take));
+            let flushed = err::preserved(|| channel.turn_ended().map_err(err::take));
             if let (Err(exception), Ok(())) = (flushed, &result) {
                 result = Err(err::restore(exception));
             }

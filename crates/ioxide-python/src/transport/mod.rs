@@ -31,6 +31,7 @@ pub(crate) mod listener;
 pub(crate) mod methods;
 pub(crate) mod operation;
 pub(crate) mod read;
+pub(crate) mod rhythm;
 pub(crate) mod server;
 pub(crate) mod write;
 

@@ -3,33 +3,23 @@
 
 use super::base::{fail, fulfil, os_error};
 use super::channel::{Channel, Medium};
+use super::feed::Feed;
 use super::{closing, hub::Hub};
 use crate::kit::buffer::Buffer;
 use crate::kit::{err, Any, Obj, PyResult};
 use crate::raise;
 use crate::runtime::io::Side;
+use crate::tls::TlsTransport;
 use ioxide_core::net::socket;
 use ioxide_core::sys;
 use std::io;
 
 /// Held back bytes above this size do not wait for the end of the turn.
-const EARLY: usize = 64 * 1024;
+pub(crate) const EARLY: usize = 64 * 1024;
 /// Up to this size bytes are copied together when they wait; larger objects wait as they are.
 const COPIED: usize = 4096;
 /// How many buffers go out with one system call.
 const BATCH: usize = 64;
-
-/// How often a transport writes in a turn. One that has written the head and the body of a message apart will do
-/// so with the next, and then both leave together.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Habit {
-    /// Once: the first write goes out at once.
-    One,
-    /// More than once: the first waits for the others.
-    Several,
-    /// More than once before, and only once so far in this turn.
-    SeveralUntilNow,
-}
 
 /// Bytes that wait.
 pub(crate) enum Chunk {
@@ -82,13 +72,15 @@ impl Channel {
             self.hold(bytes, object);
             return self.base.grown();
         }
-        match self.turn_to_wait_for() {
-            Some(()) => {
-                self.hold(bytes, object);
-                self.held_back()
-            }
-            None => self.write_now(bytes, object),
+        if self.waits() {
+            self.hold(bytes, object);
+            return self.held_back();
         }
+        if self.outgoing().is_empty() {
+            return self.write_now(bytes, object);
+        }
+        self.hold(bytes, object);
+        self.send_held_back()
     }
 
     /// `writelines(list)`.
@@ -112,10 +104,10 @@ impl Channel {
         if self.blocked.get() {
             return self.base.grown();
         }
-        match self.turn_to_wait_for() {
-            Some(()) => self.held_back(),
-            None => self.send_held_back(),
+        if self.waits() {
+            return self.held_back();
         }
+        self.send_held_back()
     }
 
     /// Refuses to write after the end, and while a file is sent.
@@ -152,20 +144,10 @@ impl Channel {
         self.base.written_in_vain(text).map(|()| true)
     }
 
-    /// Whether bytes wait for the end of the turn: they do if the transport has written in it before, or is
-    /// likely to write again.
+    /// Whether what is written now waits for the end of the turn.
     #[inline]
-    fn turn_to_wait_for(&self) -> Option<()> {
-        let turn = self.hub(Hub::turn).flatten()?;
-        if self.turn.replace(turn) == turn {
-            self.habit.set(Habit::Several);
-            return Some(());
-        }
-        if self.habit.get() == Habit::One {
-            return None;
-        }
-        self.habit.set(Habit::SeveralUntilNow);
-        Some(())
+    fn waits(&self) -> bool {
+        self.rhythm.waits(self.hub(Hub::turn).flatten())
     }
 
     fn hub<R>(&self, f: impl FnOnce(&Hub) -> R) -> Option<R> {
@@ -246,23 +228,46 @@ impl Channel {
         if waiting > EARLY || waiting > self.base.marks.get().high() {
             return self.send_held_back();
         }
+        self.flush_later();
+        Ok(())
+    }
+
+    /// Has [`Channel::flush_held_back`] called at the end of the turn.
+    pub(crate) fn flush_later(&self) {
         if !self.listed.replace(true) {
             let listed = self.hub(|hub| hub.flush_later(self));
             debug_assert!(listed.is_some());
         }
-        Ok(())
     }
 
-    /// Sends what only waits for the end of the turn.
-    pub(super) fn flush_held_back(&self) -> PyResult<()> {
+    /// The turn has ended: what waited for that goes out.
+    pub(super) fn turn_ended(&self) -> PyResult<()> {
+        if self.feed.get() == Feed::Tls {
+            // Encrypting may tell the program to pause.
+            return self.base.within(|| self.flush_held_back());
+        }
+        self.flush_held_back()
+    }
+
+    /// Sends what only waits for the end of the turn, here or to be encrypted above.
+    pub(crate) fn flush_held_back(&self) -> PyResult<()> {
         self.listed.set(false);
-        if self.habit.get() == Habit::SeveralUntilNow {
-            self.habit.set(Habit::One);
+        self.rhythm.turn_ended();
+        if self.feed.get() == Feed::Tls && self.base.conn_lost.get() == 0 {
+            self.encrypt_held_back()?;
         }
         if self.blocked.get() || self.base.conn_lost.get() > 0 || self.outgoing().is_empty() {
             return Ok(());
         }
         self.send_held_back()
+    }
+
+    fn encrypt_held_back(&self) -> PyResult<()> {
+        let protocol = self.base.protocol.get_or_none();
+        match protocol.exact::<TlsTransport>() {
+            Some(tls) => tls.flush_held_back(),
+            None => Ok(()),
+        }
     }
 
     /// Sends what waits, and pauses the writer if the kernel does not take enough of it.
