@@ -9,19 +9,19 @@ import logging
 import signal
 import subprocess
 import warnings
+from types import MappingProxyType
 from typing import Any
 
+from . import subprocess as _streams
 from ._ioxide import BaseLoop, _read_pipe_transport, _start, _write_pipe_transport, sleep
 from ._popen import Popen
 from .endpoints import EndpointMethods
-from .subprocess import SubprocessStreamProtocol
+from .subprocess import PLAIN_OPTIONS, SubprocessStreamProtocol
 
 logger = logging.getLogger("asyncio")
 
 _PIPE = subprocess.PIPE
-#: Options whose values need no checks but those that starting makes.
-_PLAIN_OPTIONS = frozenset({"cwd", "env"})
-_OWN_METHODS = (EndpointMethods.connect_read_pipe, EndpointMethods.connect_write_pipe)
+_NO_PIPES = (False, False, False)
 
 
 class SubprocessTransport(asyncio.SubprocessTransport):
@@ -33,6 +33,13 @@ class SubprocessTransport(asyncio.SubprocessTransport):
 
     #: Until there is something to close.
     _closed = True
+    _returncode: int | None = None
+    _popen: Popen | None = None
+    _pending_calls: list[tuple[Any, ...]] | None = None
+    #: The ends of pipes by the child's numbers, None for one that is not connected yet.
+    _pipes: Any = MappingProxyType({})
+    #: How many of the child's output streams are open, with our own protocol.
+    _outputs = 0
 
     def __init__(
         self,
@@ -45,30 +52,30 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         stderr: Any,
         options: dict[str, Any],
     ) -> None:
-        super().__init__()
+        # All that the base class's constructor does.
+        self._extra: dict[str, Any] = {}
         self._loop: Any = loop
         self._protocol: Any = protocol
-        #: Our own protocol need not be told of data, and hears of all else at once.
-        self._is_direct = type(protocol) is SubprocessStreamProtocol
-        self._returncode: int | None = None
-        self._exit_waiters: list[Any] | None = []
-        self._pending_calls: list[tuple[Any, ...]] | None = []
-        self._pipes: dict[int, Any] = {}
-        if stdin is not None or stdout is not None or stderr is not None:
-            for fd, where in enumerate((stdin, stdout, stderr)):
-                if where == _PIPE:
-                    self._pipes[fd] = None
         self._args = args
-        self._popen: Popen | None = None
-        plain = (not options or options.keys() <= _PLAIN_OPTIONS) and (
-            (stdin is None or (stdin == _PIPE and type(stdin) is int))
-            and (stdout is None or (stdout == _PIPE and type(stdout) is int))
-            and (stderr is None or (stderr == _PIPE and type(stderr) is int))
+        self._exit_waiters: list[Any] | None = []
+        plain = not options or options.keys() <= PLAIN_OPTIONS
+        pipes = _NO_PIPES
+        if stdin is not None or stdout is not None or stderr is not None:
+            given = (stdin, stdout, stderr)
+            self._pipes = {fd: None for fd, where in enumerate(given) if where == _PIPE}
+            plain = plain and all(
+                where is None or (where == _PIPE and type(where) is int) for where in given
+            )
+            pipes = (stdin is not None, stdout is not None, stderr is not None)
+        #: Our own protocol need not be told of what its streams know.
+        self._is_direct = type(protocol) is SubprocessStreamProtocol and (
+            not self._pipes or _connects_itself(loop)
         )
+        if not self._is_direct:
+            self._pending_calls = []
         if plain:
             if subprocess._active:  # type: ignore[attr-defined]
                 subprocess._cleanup()  # type: ignore[attr-defined]
-            pipes = (stdin is not None, stdout is not None, stderr is not None)
             self._child: Any = _start(args, shell, pipes, options.get("cwd"), options.get("env"))
         else:
             self._popen = Popen(args, shell, stdin, stdout, stderr, **options)
@@ -169,6 +176,23 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
+    def _open_streams(self) -> None:
+        """Connect the pipes to the streams of our own protocol."""
+        protocol = self._protocol
+        protocol._transport = self
+        if not self._pipes:
+            return
+        pipes = self._child.pipes if self._popen is None else _pipes_of(self._popen)
+        try:
+            for fd in self._pipes:
+                end = StreamEnd(self, fd)
+                end.pipe = protocol.open_stream(fd, pipes[fd], end.connection_lost)
+                self._pipes[fd] = end
+                self._outputs += fd > 0
+        except BaseException:
+            _close_all(pipes)
+            raise
+
     async def _connect_pipes(self) -> None:
         """Give the pipes their transports."""
         pipes = self._child.pipes if self._popen is None else _pipes_of(self._popen)
@@ -176,45 +200,32 @@ class SubprocessTransport(asyncio.SubprocessTransport):
             for fd in self._pipes:
                 await self._connect_pipe(fd, pipes[fd])
         except BaseException:
-            for pipe in pipes:
-                if pipe is not None:
-                    pipe.close()
+            _close_all(pipes)
             raise
 
     async def _connect_pipe(self, fd: int, pipe: Any) -> None:
         loop = self._loop
         kind: Any = ReadPipeProtocol if fd else WritePipeProtocol
-        connect = loop.connect_read_pipe if fd else loop.connect_write_pipe
-        if getattr(connect, "__func__", None) not in _OWN_METHODS:
+        if not _connects_itself(loop):
             # A subclass, or a program that wraps transports, has a word in it.
+            connect = loop.connect_read_pipe if fd else loop.connect_write_pipe
             _, self._pipes[fd] = await connect(lambda: kind(self, fd), pipe)
             return
-        make = _read_pipe_transport if fd else _write_pipe_transport
         # Its connection_made comes in the next turn, as the process's own will, and before that.
-        stream = self._protocol.stream_of(fd) if self._is_direct else None
-        if stream is None:
-            end = kind(self, fd)
-            end.pipe = make(loop, pipe, end, None, contextvars.copy_context())
-        else:
-            end = StreamEnd(self, fd)
-            stream._connection_lost_cb = end.connection_lost
-            end.pipe = make(loop, pipe, stream, None, None)
+        make = _read_pipe_transport if fd else _write_pipe_transport
+        end = kind(self, fd)
+        end.pipe = make(loop, pipe, end, None, contextvars.copy_context())
         self._pipes[fd] = end
 
     def _begin(self) -> None:
         """Begin to tell the protocol; what has happened so far is told of afterwards."""
-        if self._is_direct:
-            self._protocol.begin(self, self._pipes)
-            return
         pending, self._pending_calls = self._pending_calls, None
         self._loop.call_soon(self._protocol.connection_made, self)
         for call in pending or ():
             self._loop.call_soon(*call)
 
     def _call(self, callback: Any, *args: Any) -> None:
-        if self._is_direct:
-            callback(*args)
-        elif self._pending_calls is not None:
+        if self._pending_calls is not None:
             self._pending_calls.append((callback, *args))
         else:
             self._loop.call_soon(callback, *args)
@@ -226,17 +237,35 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     def _pipe_data_received(self, fd: int, data: bytes) -> None:
         self._call(self._protocol.pipe_data_received, fd, data)
 
+    def _stream_lost(self, fd: int) -> None:
+        """A pipe of our own protocol is closed; its stream has been told."""
+        if fd:
+            self._outputs -= 1
+        else:
+            self._protocol.stdin.close()
+            self._protocol._connection_lost = True
+        if self._returncode is not None:
+            self._finish_streams()
+
+    def _finish_streams(self) -> None:
+        """The process has exited: without output to come, nothing else is of use, either."""
+        if not self._outputs:
+            self.close()
+        for end in self._pipes.values():
+            if end is None or not end.disconnected:
+                return
+        self._protocol._connection_lost = True
+        self._protocol._transport = None
+        self._loop = self._protocol = None
+
     def _process_exited(self, returncode: int) -> None:
         if self._loop.get_debug():
             logger.info("%r exited with return code %r", self, returncode)
         self._returncode = returncode
         if self._popen is not None:
             self._popen.returncode = returncode
-        if not self._pipes and self._is_direct:
-            # The end of the process is the end of everything, and nobody else need be told.
-            self._closed = True
-            self._protocol.process_gone()
-            self._loop = self._protocol = None
+        if self._is_direct:
+            self._protocol._process_exited = True
         else:
             self._call(self._protocol.process_exited)
         # Those who wait for the process need not wait for its pipes, which a grandchild may hold.
@@ -244,7 +273,9 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(returncode)
-        if self._protocol is not None:
+        if self._is_direct:
+            self._finish_streams()
+        else:
             self._finish_if_over()
 
     async def _wait(self) -> int:
@@ -291,7 +322,7 @@ class StreamEnd:
         process, self.process = self.process, None
         self.disconnected = True
         if process is not None:
-            process._pipe_connection_lost(self.fd, exc)
+            process._stream_lost(self.fd)
 
 
 class WritePipeProtocol(asyncio.BaseProtocol):
@@ -407,9 +438,11 @@ class ProcessMethods(BaseLoop):
             logger.debug(_describe(what, *stdio))
         transport = SubprocessTransport(self, protocol, args, shell, *stdio, options)
         try:
-            if transport._pipes:
+            if transport._is_direct:
+                transport._open_streams()
+            else:
                 await transport._connect_pipes()
-            transport._begin()
+                transport._begin()
             # The protocol has been told by the time the program goes on.
             await sleep(0)
         except (SystemExit, KeyboardInterrupt):
@@ -421,6 +454,23 @@ class ProcessMethods(BaseLoop):
         if debug:
             logger.info("%s: %r", what, transport)
         return transport, protocol
+
+
+_streams._own_exec = ProcessMethods.subprocess_exec
+
+
+def _connects_itself(loop: Any) -> bool:
+    """Whether the loop connects pipes by the methods that we know."""
+    return (
+        getattr(loop.connect_read_pipe, "__func__", None) is EndpointMethods.connect_read_pipe
+        and getattr(loop.connect_write_pipe, "__func__", None) is EndpointMethods.connect_write_pipe
+    )
+
+
+def _close_all(pipes: Any) -> None:
+    for pipe in pipes:
+        if pipe is not None:
+            pipe.close()
 
 
 def _pipes_of(process: Popen) -> tuple[Any, Any, Any]:

@@ -7,7 +7,13 @@ import logging
 import subprocess
 from typing import Any
 
-from ._ioxide import StreamReader, StreamReaderProtocol, StreamWriter
+from ._ioxide import (
+    StreamReader,
+    StreamReaderProtocol,
+    StreamWriter,
+    _read_pipe_transport,
+    _write_pipe_transport,
+)
 
 __all__ = ("create_subprocess_exec", "create_subprocess_shell")
 
@@ -21,11 +27,17 @@ logger = logging.getLogger("asyncio")
 _LIMIT = 65536
 
 
+#: The loop's own `subprocess_exec`, set by the module that has it.
+_own_exec: Any = None
+
+#: Options whose values need no checks but those that starting makes.
+PLAIN_OPTIONS = frozenset({"cwd", "env"})
+
+
 class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
     """Feeds a child's output into streams.
 
-    On our own pipes the bytes do not come through here: each pipe has a stream's protocol, and this
-    one only hears of what ends.
+    On our own pipes neither bytes nor ends come through here: each pipe has a stream's protocol.
     """
 
     stdin: Any = None
@@ -41,15 +53,7 @@ class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
         self._limit = limit
         self._loop = loop
         self._open_pipes: set[int] = set()
-        self._streams: dict[int, tuple[Any, Any]] = {}
         self._drain_waiters: set[Any] = set()
-
-    def stream_of(self, fd: int) -> Any:
-        """Return the protocol for a pipe that needs no other."""
-        reader: Any = StreamReader(limit=self._limit, loop=self._loop) if fd else None
-        protocol: Any = StreamReaderProtocol(reader, loop=self._loop)
-        self._streams[fd] = (reader, protocol)
-        return protocol
 
     def __repr__(self) -> str:
         info = [type(self).__name__]
@@ -59,6 +63,25 @@ class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
                 info.append(f"{name}={stream!r}")
         return f"<{' '.join(info)}>"
 
+    def open_stream(self, fd: int, file: Any, lost: Any) -> Any:
+        """Make the stream of a pipe, and return its transport. `lost` is called when that is closed."""
+        loop = self._loop
+        protocol: Any
+        if fd == 0:
+            protocol = StreamReaderProtocol(None, None, loop)  # type: ignore[arg-type]
+            protocol._connection_lost_cb = lost
+            pipe = _write_pipe_transport(loop, file, protocol, None, None)
+            self.stdin = StreamWriter(pipe, protocol, None, loop)
+            return pipe
+        reader = StreamReader(self._limit, loop)
+        protocol = StreamReaderProtocol(reader, None, loop)
+        protocol._connection_lost_cb = lost
+        if fd == 1:
+            self.stdout = reader
+        else:
+            self.stderr = reader
+        return _read_pipe_transport(loop, file, protocol, None, None)
+
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         for fd in (0, 1, 2):
@@ -66,25 +89,12 @@ class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
             if pipe is not None:
                 self._open(fd, pipe)
 
-    def begin(self, transport: Any, ends: dict[int, Any]) -> None:
-        """What connection_made() is to a transport that knows this class."""
-        self._transport = transport
-        for fd, end in ends.items():
-            self._open(fd, end.pipe)
-
-    def process_gone(self) -> None:
-        """What process_exited() and all that follows from it come to without pipes."""
-        self._process_exited = self._connection_lost = True
-        self._transport = None
-
     def _open(self, fd: int, pipe: Any) -> None:
-        reader, protocol = self._streams.get(fd, (None, self))
         if fd == 0:
-            self.stdin = StreamWriter(pipe, protocol=protocol, reader=None, loop=self._loop)
+            self.stdin = StreamWriter(pipe, protocol=self, reader=None, loop=self._loop)
             return
-        if reader is None:
-            reader = StreamReader(limit=self._limit, loop=self._loop)
-            reader.set_transport(pipe)
+        reader = StreamReader(limit=self._limit, loop=self._loop)
+        reader.set_transport(pipe)
         self._open_pipes.add(fd)
         if fd == 1:
             self.stdout = reader
@@ -122,7 +132,7 @@ class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
         if self.stdin is not None:
             self.stdin.close()
         self.connection_lost(exc)
-        if 0 in self._streams or self._stdin_closed.done():
+        if self._stdin_closed.done():
             return
         if exc is None:
             self._stdin_closed.set_result(None)
@@ -217,36 +227,62 @@ class Process:
 
     async def communicate(self, input: Any = None) -> tuple[bytes | None, bytes | None]:
         """Write the input, read all output, wait for the end; return stdout and stderr."""
-        _, stdout, stderr = await asyncio.gather(
-            self._feed(input), self._read(1, self.stdout), self._read(2, self.stderr)
-        )
+        stdout = stderr = None
+        if self._write_input(input) and (self.stdout is None or self.stderr is None):
+            # There is one stream to wait for, at most: that needs no tasks.
+            if self.stdout is not None:
+                stdout = await self._read(1, self.stdout)
+            elif self.stderr is not None:
+                stderr = await self._read(2, self.stderr)
+        else:
+            _, stdout, stderr = await asyncio.gather(
+                self._drain_input(), self._read(1, self.stdout), self._read(2, self.stderr)
+            )
         await self.wait()
         return stdout, stderr
 
-    async def _feed(self, input: Any) -> None:
-        if self.stdin is None:
-            return
-        debug = self._loop.get_debug()
+    def _write_input(self, input: Any) -> bool:
+        """Write the input; whether there is nothing to wait for any more, and it is closed."""
+        stdin = self.stdin
+        if stdin is None:
+            return True
         try:
             if input is not None:
-                self.stdin.write(input)
-                if debug:
+                stdin.write(input)
+                if self._loop.get_debug():
                     logger.debug("%r communicate: feed stdin (%s bytes)", self, len(input))
+        except (BrokenPipeError, ConnectionResetError) as error:
+            self._input_refused(error)
+        if type(stdin) is not StreamWriter or stdin.transport.get_write_buffer_size() > 0:
+            return False
+        self._close_input()
+        return True
+
+    async def _drain_input(self) -> None:
+        if self.stdin is None:
+            return
+        try:
             await self.stdin.drain()
         except (BrokenPipeError, ConnectionResetError) as error:
-            # A program need not read all of its input.
-            if debug:
-                logger.debug("%r communicate: stdin got %r", self, error)
-        if debug:
+            self._input_refused(error)
+        self._close_input()
+
+    def _input_refused(self, error: Exception) -> None:
+        # A program need not read all of its input.
+        if self._loop.get_debug():
+            logger.debug("%r communicate: stdin got %r", self, error)
+
+    def _close_input(self) -> None:
+        if self._loop.get_debug():
             logger.debug("%r communicate: close stdin", self)
         self.stdin.close()
 
     async def _read(self, fd: int, stream: Any) -> bytes | None:
         if stream is None:
             return None
-        name = "stdout" if fd == 1 else "stderr"
         debug = self._loop.get_debug()
         if debug:
+            name = "stdout" if fd == 1 else "stderr"
             logger.debug("%r communicate: read %s", self, name)
         output: bytes = await stream.read()
         if debug:
@@ -290,7 +326,18 @@ async def create_subprocess_exec(
     FileNotFoundError names a program that is not there.
     """
     loop: Any = asyncio.get_running_loop()
-    transport, protocol = await loop.subprocess_exec(
+    start = loop.subprocess_exec
+    if getattr(start, "__func__", None) is _own_exec and kwds.keys() <= PLAIN_OPTIONS:
+        transport, protocol = await loop._start_process(
+            "execute program",
+            SubprocessStreamProtocol(limit, loop),
+            (program, *args),
+            False,
+            (stdin, stdout, stderr),
+            kwds,
+        )
+        return Process(transport, protocol, loop)
+    transport, protocol = await start(
         lambda: SubprocessStreamProtocol(limit, loop),
         program,
         *args,

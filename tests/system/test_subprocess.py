@@ -61,6 +61,72 @@ def test_bytes_go_in_and_come_out():
     run(main())
 
 
+INPUTS = [None, b"", b"x" * 1000, b"x" * (1 << 20)]
+
+
+@pytest.mark.parametrize(
+    ("pipes", "data"),
+    [
+        *[(pipes, data) for pipes in ("i", "io", "ie", "ioe") for data in INPUTS],
+        *[(pipes, None) for pipes in ("", "o", "e", "oe")],
+    ],
+    ids=lambda value: value if isinstance(value, str) else str(value and len(value)),
+)
+def test_communicate_gives_what_popen_gives(pipes, data):
+    """Whatever is connected: also if more comes out, at both ends, than pipes and streams hold."""
+    program = (
+        "import sys; read = sys.stdin.buffer.read() if 'i' in sys.argv[1] else b'';"
+        "[f.buffer.write(bytes(300_000)) for _ in 'abc' for f in (sys.stdout, sys.stderr)];"
+        "sys.stdout.buffer.write(read); sys.exit(3)"
+    )
+    ends = {
+        "stdin": PIPE if "i" in pipes else DEVNULL,
+        "stdout": PIPE if "o" in pipes else DEVNULL,
+        "stderr": PIPE if "e" in pipes else DEVNULL,
+    }
+    command = [sys.executable, "-c", program, pipes]
+
+    async def main():
+        process = await ioxide.create_subprocess_exec(*command, **ends)
+        return *await process.communicate(data), process.returncode
+
+    theirs = subprocess.Popen(command, **ends)
+    assert run(main()) == (*theirs.communicate(data), theirs.returncode)
+
+
+@pytest.mark.parametrize("size", [100, 1 << 20])
+def test_a_child_need_not_read_its_input(size):
+    async def main():
+        process = await ioxide.create_subprocess_exec("true", stdin=PIPE, stdout=PIPE)
+        await process.wait()
+        assert await process.communicate(b"x" * size) == (b"", None)
+        assert process.stdin.is_closing()
+
+    run(main())
+
+
+def test_methods_that_a_program_replaces_are_asked():
+    asked = []
+
+    class Loop(ioxide.EventLoop):
+        async def connect_read_pipe(self, protocol_factory, pipe):
+            asked.append("pipe")
+            return await super().connect_read_pipe(protocol_factory, pipe)
+
+        async def subprocess_exec(self, *args, **options):
+            asked.append("exec")
+            return await super().subprocess_exec(*args, **options)
+
+    async def main():
+        process = await ioxide.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        assert await process.communicate(b"bytes") == (b"bytes", b"")
+        return process.returncode
+
+    with ioxide.Runner(loop_factory=Loop) as runner:
+        assert runner.run(main()) == 0
+    assert asked == ["exec", "pipe", "pipe"]
+
+
 def test_streams_of_a_child_are_streams():
     async def main():
         process = await ioxide.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)

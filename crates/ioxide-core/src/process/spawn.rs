@@ -59,6 +59,14 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// An empty one with room for what most parents have.
+    pub fn with_room() -> Self {
+        Self {
+            bytes: Vec::with_capacity(8192),
+            starts: Vec::with_capacity(128),
+        }
+    }
+
     /// Adds `NAME=value`.
     pub fn push(&mut self, entry: &CStr) {
         self.starts.push(self.bytes.len());
@@ -67,17 +75,17 @@ impl Environment {
 
     /// As `execve` takes it: ended by a null pointer, and valid as long as nothing is added.
     pub(super) fn pointers(&self) -> Vec<*const libc::c_char> {
+        let mut pointers = Vec::with_capacity(self.starts.len() + 1);
         let starts = self.starts.iter();
-        starts
-            .map(|&start| self.bytes[start..].as_ptr().cast())
-            .chain([ptr::null()])
-            .collect()
+        pointers.extend(starts.map(|&start| self.bytes[start..].as_ptr().cast()));
+        pointers.push(ptr::null());
+        pointers
     }
 }
 
 impl<T: AsRef<CStr>> FromIterator<T> for Environment {
     fn from_iter<I: IntoIterator<Item = T>>(entries: I) -> Self {
-        let mut environment = Self::default();
+        let mut environment = Self::with_room();
         for entry in entries {
             environment.push(entry.as_ref());
         }

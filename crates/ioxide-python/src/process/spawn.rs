@@ -253,7 +253,7 @@ fn own_environment() -> Environment {
     extern "C" {
         static environ: *const *const libc::c_char;
     }
-    let mut entries = Environment::default();
+    let mut entries = Environment::with_room();
     // SAFETY: an array of strings that a null pointer ends, or null; see above.
     unsafe {
         let mut at = environ;
