@@ -10,6 +10,8 @@ import pytest
 from harness import child
 from harness.implementation import spin
 
+import ioxide
+
 
 def test_tasks_and_futures_are_asyncios(aio, loop):
     async def main():
@@ -150,6 +152,26 @@ def test_all_tasks_from_another_thread(aio, loop):
 
     loop.run_until_complete(main())
     assert results == [(2, True)]
+
+
+def test_a_wakeup_on_its_way_is_seen_from_outside_as_a_done_future(aio, loop):
+    async def main():
+        event = aio.Event()
+        woken, cancelled = aio.create_task(event.wait()), aio.create_task(aio.sleep(1000))
+        await aio.sleep(0)
+        for task in (woken, cancelled):
+            assert not task._fut_waiter.done() and not task._fut_waiter.cancelled()
+        event.set()
+        cancelled.cancel("enough")
+        for task in (woken, cancelled):
+            assert isinstance(task._fut_waiter, stdlib.Future) and task._fut_waiter.done()
+        assert not woken._fut_waiter.cancelled() and cancelled._fut_waiter.cancelled()
+        assert await woken is True
+        with pytest.raises(aio.CancelledError, match="enough"):
+            await cancelled
+        assert woken._fut_waiter is None and cancelled._fut_waiter is None
+
+    loop.run_until_complete(main())
 
 
 def test_private_attributes_that_libraries_read(aio, loop):
@@ -377,3 +399,19 @@ def test_identity_holds_with_and_without_install(installed):
     """,
     )
     assert out == "slept\n"
+
+
+def test_transports_are_of_asyncios_abstract_classes(loop):
+    from asyncio import transports
+
+    def derives(name, *classes):
+        native = getattr(ioxide._ioxide, name)
+        assert all(issubclass(native, getattr(transports, c)) for c in classes), native.__mro__
+
+    derives("SocketTransport", "Transport", "ReadTransport", "WriteTransport")
+    derives("DatagramTransport", "DatagramTransport")
+    derives("ReadPipeTransport", "ReadTransport")
+    # Of both kinds, as asyncio's is: what it cannot do raises NotImplementedError.
+    derives("WritePipeTransport", "Transport", "WriteTransport")
+    with pytest.raises(NotImplementedError):
+        ioxide._ioxide.WritePipeTransport.pause_reading(None)

@@ -319,6 +319,17 @@ impl Wait {
         true
     }
 
+    /// A future that ended as the waiting did: woken or cancelled.
+    pub(crate) fn as_done_future(&self, event_loop: &Any) -> PyResult<Obj> {
+        let future = crate::future::Future::new(event_loop)?;
+        if self.is_cancelled() {
+            settle::cancel(future.view(), self.waiter.get())?;
+        } else {
+            settle::set_result(future.view(), Obj::none())?;
+        }
+        Ok(future.into_obj())
+    }
+
     /// What the wake-up throws into the coroutine.
     #[inline]
     pub(crate) fn thrown(&self) -> PyResult<Option<Obj>> {

@@ -295,6 +295,16 @@ impl Task {
         Ok(())
     }
 
+    /// `_fut_waiter`: what the task waits for. While its wake-up is on the way, libraries that deliver cancellations of
+    /// their own (anyio) look for a future that is done or cancelled, which a native awaitable stands in for.
+    fn fut_waiter(&self) -> PyResult<Obj> {
+        let waiter = self.base.fut_waiter.get_or_none();
+        match crate::awaitable::wait_of(&waiter) {
+            Some(wait) if !wait.is_waiting() => wait.as_done_future(&self.event_loop()),
+            _ => Ok(waiter),
+        }
+    }
+
     /// The name; a default one is a number until somebody asks.
     fn name(&self) -> PyResult<Obj> {
         let name = self.base.name.get_or_none();
@@ -366,6 +376,7 @@ pub(crate) fn build() -> PyResult<()> {
                 |this: &Task, _: &Any| -> PyResult<()> { Err(refuse_set(this, "set_exception")) },
                 "A task sets its own exception."),
         ])
+        .getset([crate::getter!(Task, "_fut_waiter", Task::fut_waiter, "What the task waits for.")])
         .build(&CLASS)?;
     wake::build()?;
     registry::prepare()

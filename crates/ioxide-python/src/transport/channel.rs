@@ -355,7 +355,7 @@ pub(crate) fn build() -> PyResult<()> {
         .methods(methods::pausing())
         .methods(methods::reading())
         .build(&READ_PIPE_CLASS)?;
-    spec::<WritePipeTransport>(c"ioxide.WritePipeTransport", &["WriteTransport"])?
+    spec::<WritePipeTransport>(c"ioxide.WritePipeTransport", &["Transport"])?
         .doc(c"The transport of the writing end of a pipe.\n\nAs asyncio.WriteTransport.")
         .methods(methods::stream())
         .methods(methods::writing())
