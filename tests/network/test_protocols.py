@@ -9,6 +9,8 @@ import struct
 
 import pytest
 
+import ioxide
+
 
 class Recorder(stdlib.Protocol):
     """Keeps a log of its calls, as values which can be compared."""
@@ -385,7 +387,16 @@ def test_reset_keeps_its_errno(aio):
 
 
 def test_buffered_protocol_receives_into_its_own_buffer(aio):
-    class Buffered(stdlib.BufferedProtocol):
+    received_into_own_buffer(aio, stdlib.BufferedProtocol)
+
+
+def test_protocol_that_takes_buffers_only_needs_no_class_to_say_so():
+    # As with uvloop; asyncio calls the data_received() that it lacks.
+    received_into_own_buffer(ioxide, stdlib.BaseProtocol)
+
+
+def received_into_own_buffer(aio, base):
+    class Buffered(base):
         def __init__(self):
             self.buffer = bytearray(7)
             self.got = bytearray()

@@ -1,9 +1,9 @@
 //! How a protocol takes bytes: by which calls, found out once when it is set.
 
-use crate::import;
 use crate::kit::{Any, PyResult};
 use crate::streams::protocol::StreamReaderProtocol;
 use crate::tls::TlsTransport;
+use crate::{import, intern};
 
 /// The way in which bytes reach a protocol.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,10 +28,19 @@ impl Feed {
             return Ok(Feed::Tls);
         }
         let buffered = import!("asyncio.protocols", "BufferedProtocol")?;
-        Ok(if protocol.is_instance(buffered)? {
-            Feed::Buffered
-        } else {
-            Feed::Data
-        })
+        Ok(
+            if protocol.is_instance(buffered)? || only_takes_buffers(protocol)? {
+                Feed::Buffered
+            } else {
+                Feed::Data
+            },
+        )
     }
+}
+
+/// Whether a protocol that does not say what it is has the methods of a buffered one only. asyncio would call the
+/// `data_received` that it lacks; programs that were written for uvloop expect this.
+fn only_takes_buffers(protocol: &Any) -> PyResult<bool> {
+    Ok(protocol.attr_opt(intern!("data_received"))?.is_none()
+        && protocol.attr_opt(intern!("get_buffer"))?.is_some())
 }
