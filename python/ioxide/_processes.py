@@ -182,11 +182,15 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         protocol._transport = self
         if not self._pipes:
             return
-        pipes = self._child.pipes if self._popen is None else _pipes_of(self._popen)
+        if (popen := self._popen) is None:
+            pipes, may_grow = self._child.pipes, True
+        else:
+            # Unless the program has said how large they are to be.
+            pipes, may_grow = _pipes_of(popen), popen.pipesize < 0
         try:
             for fd in self._pipes:
                 end = StreamEnd(self, fd)
-                end.pipe = protocol.open_stream(fd, pipes[fd], end.connection_lost)
+                end.pipe = protocol.open_stream(fd, pipes[fd], end.connection_lost, may_grow)
                 self._pipes[fd] = end
                 self._outputs += fd > 0
         except BaseException:

@@ -63,14 +63,17 @@ class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
                 info.append(f"{name}={stream!r}")
         return f"<{' '.join(info)}>"
 
-    def open_stream(self, fd: int, file: Any, lost: Any) -> Any:
-        """Make the stream of a pipe, and return its transport. `lost` is called when that is closed."""
+    def open_stream(self, fd: int, file: Any, lost: Any, may_grow: bool) -> Any:
+        """Make the stream of a pipe, and return its transport.
+
+        `lost` is called when that is closed. With `may_grow` the pipe is made larger if it carries much.
+        """
         loop = self._loop
         protocol: Any
         if fd == 0:
             protocol = StreamReaderProtocol(None, None, loop)  # type: ignore[arg-type]
             protocol._connection_lost_cb = lost
-            pipe = _write_pipe_transport(loop, file, protocol, None, None)
+            pipe = _write_pipe_transport(loop, file, protocol, None, None, may_grow)
             self.stdin = StreamWriter(pipe, protocol, None, loop)
             return pipe
         reader = StreamReader(self._limit, loop)
@@ -80,7 +83,7 @@ class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
             self.stdout = reader
         else:
             self.stderr = reader
-        return _read_pipe_transport(loop, file, protocol, None, None)
+        return _read_pipe_transport(loop, file, protocol, None, None, may_grow)
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport

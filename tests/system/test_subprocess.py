@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import gc
 import logging
 import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -103,6 +105,36 @@ def test_a_child_need_not_read_its_input(size):
         assert process.stdin.is_closing()
 
     run(main())
+
+
+def size_of(pipe):
+    return fcntl.fcntl(pipe.get_extra_info("pipe").fileno(), fcntl.F_GETPIPE_SZ)
+
+
+@pytest.mark.parametrize("options", [{}, {"pipesize": 8192}], ids=["usual", "chosen"])
+def test_pipes_that_are_found_full_become_larger(options):
+    script = "head -c 1000000 /dev/zero; cat"
+
+    async def main():
+        process = await ioxide.create_subprocess_exec(
+            "sh", "-c", script, stdin=PIPE, stdout=PIPE, **options
+        )
+        stdin, stdout = (process._transport.get_pipe_transport(fd) for fd in (0, 1))
+        before = size_of(stdin), size_of(stdout)
+        stdout.pause_reading()
+        waiting = bytearray(4)
+        while int.from_bytes(waiting, sys.byteorder) < before[1]:
+            await asyncio.sleep(0.001)
+            fcntl.ioctl(stdout.get_extra_info("pipe").fileno(), termios.FIONREAD, waiting)
+        process.stdin.write(bytes(300_000))
+        stdout.resume_reading()
+        await process.stdout.readexactly(1_000_000)
+        after = size_of(stdin), size_of(stdout)
+        assert len((await process.communicate())[0]) == 300_000
+        return before, after
+
+    before, after = run(main())
+    assert after == (before if options else (262144, 262144))
 
 
 def test_methods_that_a_program_replaces_are_asked():

@@ -132,6 +132,12 @@ pub unsafe fn send_vectored(fd: RawFd, buffers: &mut [libc::iovec]) -> io::Resul
     })
 }
 
+/// Lets a pipe hold so many bytes. Fails with `EPERM` above what the user may have.
+pub fn set_pipe_size(fd: RawFd, bytes: libc::c_int) -> io::Result<()> {
+    // SAFETY: no pointers are passed.
+    check(unsafe { libc::fcntl(fd, libc::F_SETPIPE_SZ, bytes) }).map(drop)
+}
+
 /// What kind of file a descriptor is of, and its permissions, as `fstat` has them.
 pub fn file_mode(fd: RawFd) -> io::Result<libc::mode_t> {
     let mut status = MaybeUninit::<libc::stat>::uninit();

@@ -45,12 +45,13 @@ pub(crate) fn socket(args: Args<'_>) -> PyResult<Obj> {
     Ok(transport.into_obj())
 }
 
-const PIPE_PARAMETERS: [&str; 5] = ["loop", "pipe", "protocol", "waiter", "context"];
+const PIPE_PARAMETERS: [&str; 6] = ["loop", "pipe", "protocol", "waiter", "context", "may_grow"];
 
-/// `_read_pipe_transport(loop, pipe, protocol, waiter, context)`.
+/// `_read_pipe_transport(loop, pipe, protocol, waiter, context, may_grow=False)`.
 pub(crate) fn read_pipe(args: Args<'_>) -> PyResult<Obj> {
-    const SIGNATURE: Signature<5> = Signature::new("_read_pipe_transport", PIPE_PARAMETERS, 5);
-    let [Some(event_loop), Some(pipe), Some(protocol), waiter, context] = args.bind(&SIGNATURE)?
+    const SIGNATURE: Signature<6> = Signature::new("_read_pipe_transport", PIPE_PARAMETERS, 5);
+    let [Some(event_loop), Some(pipe), Some(protocol), waiter, context, may_grow] =
+        args.bind(&SIGNATURE)?
     else {
         return Ok(Obj::none());
     };
@@ -62,14 +63,19 @@ pub(crate) fn read_pipe(args: Args<'_>) -> PyResult<Obj> {
     }
     let event_loop = native_loop(event_loop)?;
     let transport = ReadPipeTransport::create(event_loop, protocol, Descriptor::adopted(pipe)?)?;
-    begin_pipe(transport.channel(), waiter, context)?;
+    let channel = transport.channel();
+    channel
+        .may_grow
+        .set(may_grow.map_or(Ok(false), Any::truthy)?);
+    begin_pipe(channel, waiter, context)?;
     Ok(transport.into_obj())
 }
 
-/// `_write_pipe_transport(loop, pipe, protocol, waiter, context)`.
+/// `_write_pipe_transport(loop, pipe, protocol, waiter, context, may_grow=False)`.
 pub(crate) fn write_pipe(args: Args<'_>) -> PyResult<Obj> {
-    const SIGNATURE: Signature<5> = Signature::new("_write_pipe_transport", PIPE_PARAMETERS, 5);
-    let [Some(event_loop), Some(pipe), Some(protocol), waiter, context] = args.bind(&SIGNATURE)?
+    const SIGNATURE: Signature<6> = Signature::new("_write_pipe_transport", PIPE_PARAMETERS, 5);
+    let [Some(event_loop), Some(pipe), Some(protocol), waiter, context, may_grow] =
+        args.bind(&SIGNATURE)?
     else {
         return Ok(Obj::none());
     };
@@ -88,7 +94,11 @@ pub(crate) fn write_pipe(args: Args<'_>) -> PyResult<Obj> {
         .base
         .paused
         .set(kind == FileKind::Device);
-    begin_pipe(transport.channel(), waiter, context)?;
+    let channel = transport.channel();
+    channel
+        .may_grow
+        .set(may_grow.map_or(Ok(false), Any::truthy)?);
+    begin_pipe(channel, waiter, context)?;
     Ok(transport.into_obj())
 }
 

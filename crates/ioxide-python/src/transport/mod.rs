@@ -19,6 +19,7 @@
 
 pub(crate) mod address;
 pub(crate) mod base;
+mod capacity;
 pub(crate) mod channel;
 pub(crate) mod closing;
 pub(crate) mod create;

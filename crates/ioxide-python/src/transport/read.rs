@@ -83,14 +83,13 @@ impl Channel {
 
     #[inline]
     fn receive(&self, space: &mut [MaybeUninit<u8>]) -> Received {
-        let read = self
-            .base
-            .descriptor
-            .usable()
-            .and_then(|fd| match self.medium {
-                Medium::Socket => sys::recv(fd, space),
-                Medium::ReadPipe | Medium::WritePipe => sys::read(fd, space),
-            });
+        let fd = self.base.descriptor.usable();
+        let read = fd.and_then(|fd| match self.medium {
+            Medium::Socket => sys::recv(fd, space),
+            Medium::ReadPipe | Medium::WritePipe => {
+                sys::read(fd, space).inspect(|count| self.was_read(*count))
+            }
+        });
         read.into()
     }
 

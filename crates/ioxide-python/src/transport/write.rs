@@ -336,6 +336,7 @@ impl Channel {
         if self.blocked.replace(true) {
             return Ok(());
         }
+        self.was_filled();
         self.base.watch(Side::Write)
     }
 
