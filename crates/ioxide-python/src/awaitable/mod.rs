@@ -566,6 +566,12 @@ fn throw_method(wait: &Wait, args: Args<'_>) -> PyResult<Obj> {
     const SIGNATURE: Signature<3> =
         Signature::new("throw", ["type", "value", "traceback"], 1).positional_only(3);
     let [class, value, traceback] = args.bind(&SIGNATURE)?;
+    if let (Some(thrown), None, None) = (class, value, traceback) {
+        // SAFETY: alive.
+        if unsafe { ffi::PyExceptionInstance_Check(thrown.raw()) != 0 } {
+            return send::as_call(wait.throw(thrown.own()));
+        }
+    }
     let raised = crate::future::awaiting::raise_thrown(class, value, traceback)?;
     send::as_call(wait.throw(err::take(raised)))
 }

@@ -98,7 +98,7 @@ unsafe impl Awaitable for Sleep {
 
     fn throw(&self, exception: Obj) -> PyResult<Flow> {
         self.cancel_timer()?;
-        Err(err::raise_instance(&exception))
+        Err(err::restore(exception))
     }
 }
 

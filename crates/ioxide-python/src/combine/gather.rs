@@ -223,7 +223,10 @@ impl Group {
 
 /// What stands for a cancelled child among the results.
 fn cancelled_result(child: &Any) -> PyResult<Obj> {
-    let message = child.attr(intern!("_cancel_message"))?;
+    let message = match FutureView::exact(child) {
+        Some(view) => view.base.cancel_msg.get_or_none(),
+        None => child.attr(intern!("_cancel_message"))?,
+    };
     let message = message.some().unwrap_or(intern!(""));
     errors::cancelled()?.call1(message)
 }

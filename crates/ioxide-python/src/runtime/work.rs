@@ -15,7 +15,7 @@ pub(crate) enum Work {
     Handle(Own<Handle>),
     /// A callback of Python code of a future that is done, which has no handle: see [`Work::show`].
     Called(Obj, Small<Deferred>),
-    /// The first step of a task, hidden from the collector until then: see [`Task::hide`].
+    /// The first step of a task, hidden from the collector until then: see [`Task::reveal`].
     Begin(Own<Task>),
     /// The next step of a task.
     Step(Own<Task>),

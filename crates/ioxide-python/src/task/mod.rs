@@ -184,37 +184,41 @@ impl Task {
         context: Option<&Any>,
         eager: bool,
     ) -> PyResult<Own<Task>> {
-        let task = Task::empty().make()?;
+        let eager = eager && event_loop.is_running();
+        let task = if eager {
+            Task::empty().make()?
+        } else {
+            // SAFETY: the ready queue answers for the task, and reveals it when it begins, or is dropped.
+            unsafe { Task::empty().make_hidden()? }
+        };
         task.base.future.event_loop.set(event_loop.as_any().own());
         if event_loop.debug() {
             task.base.future.source_tb.set(future::extract_stack()?);
         }
         task.set_up(coro, name, context, Some(event_loop))?;
-        if eager && event_loop.is_running() {
+        if eager {
             eager::start(&task, event_loop.as_any())?;
             return Ok(task);
         }
-        task.hide(context.is_none());
+        if context.is_none() {
+            task.hide_context();
+        }
         event_loop.push(Work::Begin(task.clone()));
         registry::register(&task, event_loop.as_any())?;
         Ok(task)
     }
 
-    /// Keeps a task that waits for its first step from the collector: the ready queue answers for it, and a crowd
+    /// A task that waits for its first step is kept from the collector: the ready queue answers for it, and a crowd
     /// of new tasks is not looked at again and again while it grows. So with its context, if that is its own.
     #[inline]
-    fn hide(&self, with_context: bool) {
-        // SAFETY: both take part in garbage collection. The ready queue reveals the task when it begins, or when
-        // the queue is dropped.
-        unsafe {
-            hide(self.as_any());
-            if with_context && !self.base.shares_context() {
-                hide(&self.base.context.get_or_none());
-            }
+    fn hide_context(&self) {
+        if !self.base.shares_context() {
+            // SAFETY: a context takes part in garbage collection, and is revealed with the task.
+            unsafe { hide(&self.base.context.get_or_none()) };
         }
     }
 
-    /// Undoes [`Task::hide`].
+    /// Shows the task to the collector: it begins.
     #[inline]
     pub(crate) fn reveal(&self) {
         // SAFETY: both are whole and take part in garbage collection.

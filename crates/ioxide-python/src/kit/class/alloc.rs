@@ -12,7 +12,6 @@ use std::ptr;
 /// As for [`hide`].
 #[inline]
 pub(super) unsafe fn make_hidden<T: Native>(body: T) -> PyResult<Own<T>> {
-    const { assert!(size_of::<T::Extra>() == 0) };
     let class = T::class().raw();
     if let Some(raw) = T::freelist().and_then(FreeList::pop) {
         // SAFETY: the memory was an instance of exactly this class, and is nobody's now.
@@ -20,8 +19,17 @@ pub(super) unsafe fn make_hidden<T: Native>(body: T) -> PyResult<Own<T>> {
     }
     // SAFETY: new memory of `T`'s size with its head set, which nobody else has seen.
     unsafe {
-        let raw = Obj::steal_or_raised(ffi::PyObject_GC_New::<ffi::PyObject>(class))?.into_raw();
-        Ok(fill(raw, body))
+        let raw = if size_of::<T::Extra>() == 0 {
+            ffi::PyObject_GC_New::<ffi::PyObject>(class)
+        } else {
+            alloc_with_extra(class, size_of::<T::Extra>())
+        };
+        let raw = Obj::steal_or_raised(raw)?.into_raw();
+        let made = fill(raw, body);
+        if size_of::<T::Extra>() != 0 {
+            ptr::write(extra_place::<T::Extra>(raw), T::Extra::default());
+        }
+        Ok(made)
     }
 }
 
