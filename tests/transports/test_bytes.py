@@ -225,3 +225,103 @@ def test_large_messages_arrive_whole_at_a_buffered_protocol(new_loop):
         server.close()
 
     run(main(), new_loop)
+
+
+#: Ways to keep a message: each takes it, and gives back how to look at it later.
+KEEPERS = {
+    "object": lambda data: lambda: data,
+    "view": lambda data: memoryview(data).tobytes,
+    "iterator": lambda data: keep_iterator(data),
+    "traceback": lambda data: keep_in_traceback(data),
+}
+
+
+def keep_iterator(data):
+    iterator = iter(data)
+    return lambda: bytes(iterator)
+
+
+def keep_in_traceback(data):
+    def fail(message):
+        raise ValueError
+
+    try:
+        fail(data)
+    except ValueError as error:
+        kept = error
+    return lambda: kept.__traceback__.tb_next.tb_frame.f_locals["message"]
+
+
+@both
+@pytest.mark.parametrize("keep", KEEPERS.values(), ids=KEEPERS)
+@pytest.mark.parametrize("size", [100, 1000, 10_000])
+def test_a_message_that_is_kept_does_not_change_with_the_next(new_loop, keep, size):
+    """Messages of one length may share their memory one after the other, if nobody can tell."""
+    source = random.Random(size)
+    messages = [source.randbytes(size) for _ in range(40)]
+    kept = {}
+
+    class Keeper(asyncio.Protocol):
+        def __init__(self):
+            self.count = 0
+            self.arrived = asyncio.Event()
+
+        def data_received(self, data):
+            assert hash(data) == hash(messages[self.count])
+            if self.count % 3 == 0:
+                kept[self.count] = keep(data)
+            self.count += 1
+            self.arrived.set()
+
+    async def main():
+        ours, theirs = socket.socketpair()
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_connection(Keeper, sock=ours)
+        with theirs:
+            for message in messages:
+                protocol.arrived.clear()
+                theirs.sendall(message)
+                await protocol.arrived.wait()
+            transport.close()
+        assert {count: look() for count, look in kept.items()} == {
+            count: messages[count] for count in range(0, 40, 3)
+        }
+
+    run(main(), new_loop)
+
+
+@both
+def test_datagrams_that_are_kept_do_not_change_with_the_next(new_loop):
+    source = random.Random(3)
+    messages = [source.randbytes(1000) for _ in range(60)]
+    kept = {}
+
+    class Keeper(asyncio.DatagramProtocol):
+        def __init__(self):
+            self.count = 0
+            self.arrived = asyncio.Event()
+
+        def datagram_received(self, data, addr):
+            assert hash(data) == hash(messages[self.count])
+            if self.count % 3 == 0:
+                kept[self.count] = data
+            self.count += 1
+            self.arrived.set()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_datagram_endpoint(
+            Keeper, local_addr=("127.0.0.1", 0)
+        )
+        with socket.socket(type=socket.SOCK_DGRAM) as theirs:
+            theirs.connect(transport.get_extra_info("sockname"))
+            # Some at once, and then one after the other.
+            for number, message in enumerate(messages, 1):
+                theirs.send(message)
+                while number > 20 and protocol.count < number:
+                    protocol.arrived.clear()
+                    await protocol.arrived.wait()
+            transport.close()
+        assert kept == {count: messages[count] for count in range(0, 60, 3)}
+
+    run(main(), new_loop)

@@ -205,7 +205,9 @@ impl DatagramTransport {
             let filled = received.zip(space.chunks_exact(size));
             for (place, ((length, sender), part)) in batch.iter_mut().zip(filled) {
                 // SAFETY: the kernel has initialised as many bytes as it counts.
-                let data = value::bytes(unsafe { part[..length].assume_init_ref() })?;
+                let data = event_loop
+                    .hub
+                    .bytes(unsafe { part[..length].assume_init_ref() })?;
                 *place = Some((data, sender));
             }
             Ok(())
@@ -237,6 +239,10 @@ impl DatagramTransport {
             }
             self.base
                 .call(intern!("datagram_received"), &[&data, &address])?;
+            self.base.with_loop(|event_loop| {
+                event_loop.hub.take_back(data);
+                Ok(())
+            })?;
         }
         Ok(())
     }

@@ -108,7 +108,7 @@ impl Channel {
             if let Received::Bytes(count) = received {
                 // SAFETY: the kernel has initialised as many bytes as it counts.
                 let bytes = unsafe { space[..count].assume_init_ref() };
-                data = Some(value::bytes(bytes));
+                data = Some(event_loop.hub.bytes(bytes));
             }
             Ok(received)
         })?;
@@ -160,7 +160,15 @@ impl Channel {
 
     #[inline]
     fn deliver(&self, data: PyResult<Obj>) -> PyResult<()> {
-        let delivered = data.and_then(|data| self.base.call(intern!("data_received"), &[&data]));
+        let delivered = data.and_then(|data| {
+            let told = self.base.call(intern!("data_received"), &[&data]);
+            let returned = self.base.with_loop(|event_loop| {
+                event_loop.hub.take_back(data);
+                Ok(())
+            });
+            debug_assert!(returned.is_ok());
+            told
+        });
         self.delivered(delivered, "data_received")
     }
 
