@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import struct
@@ -271,7 +272,7 @@ def test_what_must_leave_the_loop_leaves_it(engine, error):
         except {error} as error:
             print(error)
         """,
-        env={"PYTHONPATH": str(ROOT)},
+        env={"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
     )
     assert done.stdout == "now\n", done.stderr
 

@@ -235,31 +235,36 @@ def test_a_callback_that_fails_does_not_take_back_what_was_written():
 
 @pytest.mark.parametrize("paused", [False, True])
 @pytest.mark.parametrize("end", ["eof", "goodbye", "garbage"])
-def test_the_end_of_the_peer_comes_after_what_was_written(paused, end):
+def test_what_was_written_before_the_peer_ends_is_sent(paused, end):
     async def main():
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda *_: None)
-        async with served() as (client, protocol):
-            if paused:
-                protocol.transport.pause_reading()
-            if end == "eof":
-                client.sock.shutdown(socket.SHUT_WR)
-            elif end == "goodbye":
-                with contextlib.suppress(ssl.SSLWantReadError):
-                    client.object.unwrap()
-                client.send()
-            else:
-                client.sock.send(b"\x17\x03\x03\x00\x20" + bytes(32))
+        signal, trigger = socket.socketpair()
+        with signal, trigger:
+            async with served() as (client, protocol):
+                if paused:
+                    protocol.transport.pause_reading()
 
-            def write():
-                protocol.transport.write(b"last ")
-                protocol.transport.write(b"words")
+                def write():
+                    loop.remove_reader(signal)
+                    protocol.transport.write(b"last ")
+                    protocol.transport.write(b"words")
 
-            # In the turn in which the end is found, before that.
-            loop.call_soon(write)
-            await turns(3)
-            client.receive()
-            assert client.object.read() == b"last words"
+                # Both are found at once, and this first: the turn in which it writes goes on to the end.
+                loop.add_reader(signal, write)
+                await turns(1)
+                trigger.send(b"now")
+                if end == "eof":
+                    client.sock.shutdown(socket.SHUT_WR)
+                elif end == "goodbye":
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        client.object.unwrap()
+                    client.send()
+                else:
+                    client.sock.send(b"\x17\x03\x03\x00\x20" + bytes(32))
+                await turns(3)
+                client.receive()
+                assert client.object.read() == b"last words"
 
     run(main())
 
