@@ -156,3 +156,38 @@ def test_attributes_of_a_transport_can_be_replaced():
             assert isinstance(protocol.transport, asyncio.Transport)
 
     run(main())
+
+
+def test_bytes_and_ends_are_seen_after_as_many_turns_as_with_asyncio():
+    def turns_until_seen(new_loop):
+        async def main():
+            seen = []
+
+            class Peer(asyncio.Protocol):
+                def data_received(self, data):
+                    seen.append(turn)
+
+                def connection_lost(self, exc):
+                    seen.append(turn)
+
+            loop, turn = asyncio.get_running_loop(), 0
+            (here, _), (there, _) = [
+                await loop.create_connection(Peer, sock=end) for end in socket.socketpair()
+            ]
+            for _ in range(300):
+                # Long enough that a busy loop is at its laziest.
+                await asyncio.sleep(0)
+            for act in (lambda: here.write(b"one"), lambda: there.write(b"two"), here.close):
+                turn = 0
+                act()
+                while turn < 20:
+                    turn += 1
+                    await asyncio.sleep(0)
+            return seen
+
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(main())
+
+    ours, theirs = (turns_until_seen(LOOPS[name]) for name in ("ioxide", "asyncio"))
+    assert len(ours) == len(theirs) == 4
+    assert all(0 <= mine - its <= 1 for mine, its in zip(ours, theirs, strict=True)), (ours, theirs)

@@ -316,6 +316,7 @@ impl EventLoop {
     /// Brings the kernel's registration in line with the interest.
     fn kernel_register(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
         self.renew_after_fork()?;
+        self.polling.attend();
         let (Some(backend), Some(entry)) = (self.polling.backend(), self.descriptors.entry(fd))
         else {
             return Ok(());

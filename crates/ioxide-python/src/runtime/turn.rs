@@ -19,6 +19,10 @@ const WORK_BETWEEN_POLLS: usize = 256;
 const NS_BETWEEN_POLLS: u64 = 100_000;
 const TURNS_BETWEEN_LOOKS: u32 = 8;
 
+/// … but in so many turns after bytes came, went, or descriptors changed it is asked each time: an answer is near, and
+/// programs count on seeing it after as many turns as with asyncio, which asks in each.
+const ATTENTIVE_TURNS: u32 = 8;
+
 /// With more timers than this pending, …
 const MANY_TIMERS: usize = 16;
 /// … the loop sleeps at least so many nanoseconds between two looks at them: what is due in between is late by
@@ -35,6 +39,8 @@ pub(crate) struct Polling {
     events: UnsafeCell<Events>,
     asleep: Cell<bool>,
     turns: Cell<u32>,
+    /// In how many turns from now the kernel is asked for sure.
+    attentive: Cell<u32>,
     work: Cell<usize>,
     last: Cell<u64>,
 }
@@ -54,6 +60,7 @@ impl Polling {
             events: UnsafeCell::new(Events::with_capacity(EVENTS)),
             asleep: Cell::new(false),
             turns: Cell::new(0),
+            attentive: Cell::new(0),
             work: Cell::new(0),
             last: Cell::new(0),
         }
@@ -116,9 +123,20 @@ impl Polling {
         self.backend().map(|backend| Arc::clone(&backend.waker))
     }
 
+    /// Something was done that the kernel is likely to answer.
+    #[inline(always)]
+    pub(crate) fn attend(&self) {
+        self.attentive.set(ATTENTIVE_TURNS);
+    }
+
     /// Whether it is time to ask the kernel although work is ready.
     #[inline]
     fn is_due(&self, now: impl FnOnce() -> u64) -> bool {
+        let attentive = self.attentive.get();
+        if attentive > 0 {
+            self.attentive.set(attentive - 1);
+            return true;
+        }
         let turns = self.turns.get() + 1;
         self.turns.set(turns);
         if turns >= TURNS_BETWEEN_POLLS || self.work.get() >= WORK_BETWEEN_POLLS {
@@ -233,6 +251,7 @@ impl EventLoop {
             if event.token == RESERVED_TOKEN {
                 backend.waker.drain();
             } else {
+                self.polling.attend();
                 self.dispatch(event);
             }
         }

@@ -147,7 +147,11 @@ impl Channel {
     /// Whether what is written now waits for the end of the turn.
     #[inline]
     fn waits(&self) -> bool {
-        self.rhythm.waits(self.hub(Hub::turn).flatten())
+        let turn = self.base.with_loop(|event_loop| {
+            event_loop.polling.attend();
+            Ok(event_loop.hub.turn())
+        });
+        self.rhythm.waits(turn.ok().flatten())
     }
 
     fn hub<R>(&self, f: impl FnOnce(&Hub) -> R) -> Option<R> {
