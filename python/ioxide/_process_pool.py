@@ -249,6 +249,8 @@ class Worker:
             transport = self._process._transport
             transport.get_extra_info("subprocess").wait()
             transport.close()
+        if self._writer is not None:
+            self._writer.transport._release()
 
 
 def _preparation() -> dict[str, Any]:

@@ -178,9 +178,6 @@ def test_end_of_run_kills_what_still_works(tmp_path):
 
 
 def test_closing_the_loop_alone_is_enough(tmp_path):
-    # Only the shutdown of the executor ends them in an orderly way: a loop that is merely closed
-    # warns of its connections, as of any others.
-    warnings.simplefilter("ignore", ResourceWarning)
     path = tmp_path / "pid"
     loop = ioxide.new_event_loop()
 
@@ -190,11 +187,19 @@ def test_closing_the_loop_alone_is_enough(tmp_path):
         await pid_in(path)
         return task
 
+    before = set(os.listdir("/proc/self/fd"))
     task = loop.run_until_complete(main())
     task._log_destroy_pending = False
-    loop.close()
-    assert not is_alive(int(path.read_text()))
-    task.get_coro().close()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        loop.close()
+        assert not is_alive(int(path.read_text()))
+        task.get_coro().close()
+        del task
+        gc.collect()
+    assert not warned
+    # Nothing of the processes is left open, nor of the loop.
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def test_after_shutdown_nothing_is_taken():

@@ -121,6 +121,14 @@ fn release(this: &Base) -> PyResult<()> {
     closed
 }
 
+/// Closes the descriptor at once and tells nobody: of a loop that does not run any more.
+pub(super) fn release_untold(this: &Base) -> PyResult<()> {
+    if this.over.replace(true) {
+        return Ok(());
+    }
+    release(this)
+}
+
 /// A transport that nobody has closed and nobody can reach: told, and closed.
 pub(super) fn abandoned(this: &Base) {
     if this.over.get() {

@@ -19,6 +19,8 @@ pub(super) fn shared() -> Vec<ffi::PyMethodDef> {
             "Closes the transport when what waits has been written."),
         crate::method!(noargs Base, "abort", closing::abort,
             "Closes the transport at once; what waits is lost."),
+        crate::method!(noargs Base, "_release", closing::release_untold,
+            "Closes the descriptor at once and tells nobody: of a loop that does not run any more."),
         crate::method!(onearg Base, "_force_close",
             |this: &Base, exception: &Any| closing::force(this, exception.some().map(Any::own)),
             "Closes the transport at once, for this reason."),
