@@ -9,11 +9,13 @@ import logging
 import signal
 import subprocess
 import warnings
+from collections.abc import Awaitable
 from types import MappingProxyType
 from typing import Any
 
 from . import subprocess as _streams
 from ._ioxide import BaseLoop, _read_pipe_transport, _start, _write_pipe_transport, sleep
+from ._pipe_ends import ReadPipeProtocol, StreamEnd, WritePipeProtocol
 from ._popen import Popen
 from .endpoints import EndpointMethods
 from .subprocess import PLAIN_OPTIONS, SubprocessStreamProtocol
@@ -61,11 +63,13 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         plain = not options or options.keys() <= PLAIN_OPTIONS
         pipes = _NO_PIPES
         if stdin is not None or stdout is not None or stderr is not None:
-            given = (stdin, stdout, stderr)
-            self._pipes = {fd: None for fd, where in enumerate(given) if where == _PIPE}
-            plain = plain and all(
-                where is None or (where == _PIPE and type(where) is int) for where in given
-            )
+            ends: dict[int, Any] = {}
+            self._pipes = ends
+            for fd, where in ((0, stdin), (1, stdout), (2, stderr)):
+                if where == _PIPE:
+                    ends[fd] = None
+                if where is not None and where is not _PIPE:
+                    plain = False
             pipes = (stdin is not None, stdout is not None, stderr is not None)
         #: Our own protocol need not be told of what its streams know.
         self._is_direct = type(protocol) is SubprocessStreamProtocol and (
@@ -131,10 +135,11 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         if self._closed:
             return
         self._closed = True
-        for end in self._pipes.values():
-            # Without its loop a pipe closes when it is dropped.
-            if end is not None and self._loop is not None and not self._loop.is_closed():
-                end.pipe.close()
+        # Without its loop a pipe closes when it is dropped.
+        if self._pipes and self._loop is not None and not self._loop.is_closed():
+            for end in self._pipes.values():
+                if end is not None:
+                    end.pipe.close()
         if self._returncode is not None or self._protocol is None:
             return
         if self._child.poll() is not None:
@@ -179,9 +184,6 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     def _open_streams(self) -> None:
         """Connect the pipes to the streams of our own protocol."""
         protocol = self._protocol
-        protocol._transport = self
-        if not self._pipes:
-            return
         if (popen := self._popen) is None:
             pipes, may_grow = self._child.pipes, True
         else:
@@ -258,6 +260,10 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         for end in self._pipes.values():
             if end is None or not end.disconnected:
                 return
+        self._forget()
+
+    def _forget(self) -> None:
+        """Everything is over, for our own protocol as well."""
         self._protocol._connection_lost = True
         self._protocol._transport = None
         self._loop = self._protocol = None
@@ -277,24 +283,26 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(returncode)
-        if self._is_direct:
+        if not self._is_direct:
+            self._finish_if_over()
+        elif self._pipes:
             self._finish_streams()
         else:
-            self._finish_if_over()
+            self._closed = True
+            self._forget()
 
-    async def _wait(self) -> int:
+    def _wait(self) -> Awaitable[int]:
         """Wait until the process has exited, and return its return code."""
-        if self._returncode is None:
-            assert self._exit_waiters is not None
-            waiter = self._loop.create_future()
-            self._exit_waiters.append(waiter)
-            try:
-                await waiter
-            finally:
-                if self._exit_waiters is not None:
-                    self._exit_waiters.remove(waiter)
-        assert self._returncode is not None
-        return self._returncode
+        if self._returncode is not None:
+            return _at_once(self._returncode)
+        waiters = self._exit_waiters
+        assert waiters is not None
+        if waiters and waiters[-1].done():
+            # Cancelled: who asks again and again must not be kept again and again.
+            waiters[:] = [waiter for waiter in waiters if not waiter.done()]
+        waiter: asyncio.Future[int] = self._loop.create_future()
+        waiters.append(waiter)
+        return waiter
 
     def _finish_if_over(self) -> None:
         if self._returncode is None:
@@ -309,58 +317,6 @@ class SubprocessTransport(asyncio.SubprocessTransport):
             self._protocol.connection_lost(None)
         finally:
             self._loop = self._protocol = None
-
-
-class StreamEnd:
-    """The end of a pipe whose bytes go from the transport into a stream, or the other way, at once."""
-
-    __slots__ = ("disconnected", "fd", "pipe", "process")
-
-    def __init__(self, process: SubprocessTransport, fd: int) -> None:
-        self.process: SubprocessTransport | None = process
-        self.fd = fd
-        self.pipe: Any = None
-        self.disconnected = False
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        process, self.process = self.process, None
-        self.disconnected = True
-        if process is not None:
-            process._stream_lost(self.fd)
-
-
-class WritePipeProtocol(asyncio.BaseProtocol):
-    """The end of a child's standard input."""
-
-    def __init__(self, process: SubprocessTransport, fd: int) -> None:
-        self.process: Any = process
-        self.fd = fd
-        self.pipe: Any = None
-        self.disconnected = False
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} fd={self.fd} pipe={self.pipe!r}>"
-
-    def connection_made(self, transport: Any) -> None:
-        self.pipe = transport
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self.disconnected = True
-        self.process._pipe_connection_lost(self.fd, exc)
-        self.process = None
-
-    def pause_writing(self) -> None:
-        self.process._protocol.pause_writing()
-
-    def resume_writing(self) -> None:
-        self.process._protocol.resume_writing()
-
-
-class ReadPipeProtocol(WritePipeProtocol, asyncio.Protocol):
-    """The end of a child's standard output or error."""
-
-    def data_received(self, data: bytes) -> None:
-        self.process._pipe_data_received(self.fd, data)
 
 
 class ProcessMethods(BaseLoop):
@@ -443,7 +399,9 @@ class ProcessMethods(BaseLoop):
         transport = SubprocessTransport(self, protocol, args, shell, *stdio, options)
         try:
             if transport._is_direct:
-                transport._open_streams()
+                protocol._transport = transport
+                if transport._pipes:
+                    transport._open_streams()
             else:
                 await transport._connect_pipes()
                 transport._begin()
@@ -469,6 +427,10 @@ def _connects_itself(loop: Any) -> bool:
         getattr(loop.connect_read_pipe, "__func__", None) is EndpointMethods.connect_read_pipe
         and getattr(loop.connect_write_pipe, "__func__", None) is EndpointMethods.connect_write_pipe
     )
+
+
+async def _at_once(code: int) -> int:
+    return code
 
 
 def _close_all(pipes: Any) -> None:

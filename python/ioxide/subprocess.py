@@ -52,8 +52,6 @@ class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
     def __init__(self, limit: int, loop: Any) -> None:
         self._limit = limit
         self._loop = loop
-        self._open_pipes: set[int] = set()
-        self._drain_waiters: set[Any] = set()
 
     def __repr__(self) -> str:
         info = [type(self).__name__]
@@ -87,6 +85,8 @@ class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        self._open_pipes: set[int] = set()
+        self._drain_waiters: set[Any] = set()
         for fd in (0, 1, 2):
             pipe = transport.get_pipe_transport(fd)
             if pipe is not None:
@@ -330,7 +330,7 @@ async def create_subprocess_exec(
     """
     loop: Any = asyncio.get_running_loop()
     start = loop.subprocess_exec
-    if getattr(start, "__func__", None) is _own_exec and kwds.keys() <= PLAIN_OPTIONS:
+    if getattr(start, "__func__", None) is _own_exec and (not kwds or kwds.keys() <= PLAIN_OPTIONS):
         transport, protocol = await loop._start_process(
             "execute program",
             SubprocessStreamProtocol(limit, loop),

@@ -363,6 +363,22 @@ def test_cancelling_a_wait_leaves_the_child_and_other_waiters_alone():
     run(main())
 
 
+def test_waits_that_were_given_up_are_not_kept():
+    async def main():
+        process = await ioxide.create_subprocess_exec("sleep", "60")
+        for _ in range(50):
+            waiting = ioxide.create_task(process.wait())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        kept = len(process._transport._exit_waiters)
+        process.kill()
+        return kept, await process.wait(), await process.wait()
+
+    kept, *codes = run(main())
+    assert kept <= 2 and codes == [-signal.SIGKILL] * 2
+
+
 def test_cancelling_the_start_kills_the_child():
     async def main():
         task = asyncio.ensure_future(ioxide.create_subprocess_exec("sleep", "60"))
