@@ -7,6 +7,7 @@ use super::writer::StreamWriter;
 use crate::awaitable::inner::Inner;
 use crate::awaitable::{spec, Awaitable, Flow, Kind, Wait};
 use crate::intern;
+use crate::kit::class::FreeList;
 use crate::kit::{err, Any, Class, Native, Obj, ObjCell, PyResult, Visitor};
 use std::cell::Cell;
 
@@ -65,6 +66,17 @@ unsafe impl Native for Draining {
 
     fn finalize(&self) {
         self.wait.warn_if_never_awaited();
+    }
+
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        self.wait.was_awaited()
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(32);
+        Some(&LIST)
     }
 }
 

@@ -4,6 +4,7 @@ use super::operation::Operation;
 use super::raise_exception;
 use super::reader::StreamReader;
 use crate::awaitable::{spec, Awaitable, Flow, Wait};
+use crate::kit::class::FreeList;
 use crate::kit::{err, Any, Class, Native, Obj, ObjCell, Own, PyResult, Visitor};
 use crate::raise;
 
@@ -42,6 +43,17 @@ unsafe impl Native for Reading {
 
     fn finalize(&self) {
         self.wait.warn_if_never_awaited();
+    }
+
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        self.wait.was_awaited()
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(128);
+        Some(&LIST)
     }
 }
 

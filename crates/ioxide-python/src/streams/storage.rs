@@ -41,8 +41,10 @@ impl Storage {
         result
     }
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
-        self.with_form(|form| form.len())
+        // SAFETY: nothing else runs while the borrow lives.
+        unsafe { (*self.0.as_ptr()).len() }
     }
 
     pub(super) fn is_empty(&self) -> bool {

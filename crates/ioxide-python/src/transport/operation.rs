@@ -6,6 +6,7 @@
 use super::create::native_loop;
 use crate::awaitable::{spec, Awaitable, Flow, Wait};
 use crate::kit::buffer::Buffer;
+use crate::kit::class::FreeList;
 use crate::kit::{
     err, ffi, value, Any, Args, Class, Native, Obj, ObjCell, PyResult, Raised, Signature, Visitor,
 };
@@ -86,6 +87,17 @@ unsafe impl Native for SocketOperation {
 
     fn finalize(&self) {
         self.wait.warn_if_never_awaited();
+    }
+
+    #[inline(always)]
+    fn may_skip_finalizer(&self) -> bool {
+        self.wait.was_awaited()
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(128);
+        Some(&LIST)
     }
 }
 
