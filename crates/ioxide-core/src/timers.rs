@@ -5,9 +5,10 @@
 //! so there is no compaction and no memory that depends on how many timers were cancelled.
 //!
 //! # Invariants
-//! 1. `slots[entries[i].slot].position == i` for every `i`.
+//! 1. `slots[entries[i].slot()].position == i` for every `i`.
 //! 2. A slot's generation changes whenever its timer leaves, so an old key never finds a new timer.
 //! 3. `items[slot]` is `Some` exactly while an entry refers to `slot`.
+//! 4. `sequence` is above that of every entry: when there are no more numbers, all are given new ones.
 
 use std::num::NonZeroU32;
 
@@ -39,18 +40,24 @@ impl TimerKey {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    deadline: u64,
-    sequence: u64,
-    slot: u32,
-}
+/// From the top: 64 bits of deadline, 32 of sequence, 32 of slot. So entries compare as numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry(u128);
 
 impl Entry {
     #[inline]
-    fn before(&self, other: &Self) -> bool {
-        let rank = |e: &Self| (u128::from(e.deadline) << 64) | u128::from(e.sequence);
-        rank(self) < rank(other)
+    fn new(deadline: u64, sequence: u32, slot: u32) -> Self {
+        Self((u128::from(deadline) << 64) | (u128::from(sequence) << 32) | u128::from(slot))
+    }
+
+    #[inline]
+    fn deadline(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+
+    #[inline]
+    fn slot(self) -> u32 {
+        self.0 as u32
     }
 }
 
@@ -70,7 +77,7 @@ pub struct TimerHeap<T> {
     slots: Vec<Slot>,
     items: Vec<Option<T>>,
     free: u32,
-    sequence: u64,
+    sequence: u32,
     /// Where new slots start: above every generation of the slots that were given back.
     first_generation: NonZeroU32,
     /// The highest generation that any slot has reached.
@@ -112,12 +119,11 @@ impl<T> TimerHeap<T> {
     /// Adds a timer; among equal deadlines it comes after those already there.
     #[inline]
     pub fn insert(&mut self, deadline: u64, item: T) -> TimerKey {
+        if self.sequence == u32::MAX {
+            self.number_anew();
+        }
         let slot = self.occupy(item);
-        let entry = Entry {
-            deadline,
-            sequence: self.sequence,
-            slot,
-        };
+        let entry = Entry::new(deadline, self.sequence, slot);
         self.sequence += 1;
         let position = self.entries.len();
         self.entries.push(entry);
@@ -149,26 +155,26 @@ impl<T> TimerHeap<T> {
     /// The earliest deadline.
     #[inline]
     pub fn next_deadline(&self) -> Option<u64> {
-        self.entries.first().map(|entry| entry.deadline)
+        self.entries.first().map(|entry| entry.deadline())
     }
 
     /// Takes the first timer if its deadline is `now` or earlier.
     #[inline]
     pub fn pop_due(&mut self, now: u64) -> Option<T> {
         let first = *self.entries.first()?;
-        if first.deadline > now {
+        if first.deadline() > now {
             return None;
         }
-        self.take(0, first.slot)
+        self.take(0, first.slot())
     }
 
     /// Takes all timers out, in order.
     pub fn drain(&mut self) -> Vec<T> {
         let mut entries = std::mem::take(&mut self.entries);
-        entries.sort_unstable_by_key(|entry| (entry.deadline, entry.sequence));
+        entries.sort_unstable();
         let items = entries
             .into_iter()
-            .filter_map(|entry| self.vacate(entry.slot))
+            .filter_map(|entry| self.vacate(entry.slot()))
             .collect();
         self.trim();
         items
@@ -177,6 +183,20 @@ impl<T> TimerHeap<T> {
     /// The items, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.items.iter().flatten()
+    }
+
+    /// Gives the timers the numbers from zero on, in their order: after four thousand million insertions.
+    #[cold]
+    fn number_anew(&mut self) {
+        self.entries.sort_unstable();
+        self.sequence = 0;
+        for position in 0..self.entries.len() {
+            let old = self.entries[position];
+            let entry = Entry::new(old.deadline(), self.sequence, old.slot());
+            self.sequence += 1;
+            // What is sorted is a heap.
+            self.place(position, entry);
+        }
     }
 
     #[inline]
@@ -245,7 +265,7 @@ impl<T> TimerHeap<T> {
     #[inline]
     fn place(&mut self, position: usize, entry: Entry) {
         self.entries[position] = entry;
-        self.slots[entry.slot as usize].position = position as u32;
+        self.slots[entry.slot() as usize].position = position as u32;
     }
 
     #[inline]
@@ -266,7 +286,7 @@ impl<T> TimerHeap<T> {
         while position > 0 {
             let parent = (position - 1) / ARITY;
             let above = self.entries[parent];
-            if !entry.before(&above) {
+            if entry > above {
                 break;
             }
             self.place(position, above);
@@ -287,7 +307,7 @@ impl<T> TimerHeap<T> {
             let mut smallest = first;
             let mut least = children[0];
             for (offset, child) in children.iter().enumerate().skip(1) {
-                if child.before(&least) {
+                if *child < least {
                     smallest = first + offset;
                     least = *child;
                 }
@@ -295,5 +315,21 @@ impl<T> TimerHeap<T> {
             self.place(position, least);
             position = smallest;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TimerHeap;
+
+    #[test]
+    fn order_and_keys_outlast_the_numbers_of_the_insertions() {
+        let mut heap = TimerHeap::new();
+        heap.sequence = u32::MAX - 3;
+        let keys: Vec<_> = (0..9_u64).map(|n| heap.insert(n % 2, n)).collect();
+        assert_eq!(heap.sequence, 9);
+        assert_eq!(heap.remove(keys[2]), Some(2));
+        assert_eq!(heap.remove(keys[7]), Some(7));
+        assert_eq!(heap.drain(), [0, 4, 6, 8, 1, 3, 5]);
     }
 }

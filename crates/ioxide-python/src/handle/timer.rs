@@ -22,7 +22,7 @@ pub(crate) struct TimerHandle {
     handle: Handle,
     /// Seconds on the loop's clock.
     when: Cell<f64>,
-    /// The place in the heap, while it is there.
+    /// The place in the heap, or where it was before the timer went off.
     key: Cell<Option<TimerKey>>,
 }
 
@@ -126,19 +126,18 @@ impl TimerHandle {
         value::float(self.when.get())
     }
 
-    /// The timer is due and has left the heap.
-    pub(crate) fn left_heap(&self) {
-        self.key.set(None);
-    }
-
     /// Whether a loop has it in its heap.
     fn is_scheduled(&self) -> bool {
-        self.key.get().is_some()
-            || self
-                .handle
-                .details
-                .rare()
-                .is_some_and(|rare| rare.scheduled.get())
+        if let Some(rare) = self.handle.details.rare() {
+            if rare.scheduled.get() {
+                return true;
+            }
+        }
+        let event_loop = self.handle.event_loop.get_or_none();
+        let native = EventLoop::of(&event_loop);
+        native
+            .zip(self.key.get())
+            .is_some_and(|(native, key)| native.timers.contains(key))
     }
 
     /// For loops that are not ours.

@@ -5,9 +5,10 @@ use super::work::Work;
 use super::EventLoop;
 use crate::awaitable::sleep::Sleep;
 use crate::handle::timer::TimerHandle;
-use crate::kit::{Own, Visitor};
+use crate::kit::{Own, Visitor, Word};
 use ioxide_core::timers::{TimerHeap, TimerKey};
 use std::cell::UnsafeCell;
+use std::mem::ManuallyDrop;
 
 /// Whom a timer is for.
 pub(crate) enum Timer {
@@ -16,8 +17,61 @@ pub(crate) enum Timer {
     Target(Own<Target>),
 }
 
+/// A timer in one word: the object, and as the tag which kind it is of.
+struct Packed(Word);
+
+const HANDLE: usize = 0;
+const SLEEP: usize = 1;
+const TARGET: usize = 2;
+
+impl Packed {
+    #[inline(always)]
+    fn pack(timer: Timer) -> Packed {
+        Packed(match timer {
+            Timer::Handle(handle) => Word::new(handle.into_pointer(), HANDLE),
+            Timer::Sleep(sleep) => Word::new(sleep.into_pointer(), SLEEP),
+            Timer::Target(target) => Word::new(target.into_pointer(), TARGET),
+        })
+    }
+
+    #[inline(always)]
+    fn unpack(self) -> Timer {
+        let packed = ManuallyDrop::new(self);
+        // SAFETY: it is not used again.
+        unsafe { packed.read() }
+    }
+
+    /// What is packed, to be looked at.
+    fn view(&self) -> ManuallyDrop<Timer> {
+        // SAFETY: what is read is not dropped, so that the reference stays the packed one's.
+        ManuallyDrop::new(unsafe { self.read() })
+    }
+
+    /// # Safety
+    /// Only one of all that are read is dropped, and the packed one is not.
+    #[inline(always)]
+    unsafe fn read(&self) -> Timer {
+        let object = self.0.pointer();
+        // SAFETY: what stands under each tag is what `pack` has put there, with its reference.
+        unsafe {
+            match self.0.tag() {
+                HANDLE => Timer::Handle(Own::steal(object)),
+                SLEEP => Timer::Sleep(Own::steal(object)),
+                _ => Timer::Target(Own::steal(object)),
+            }
+        }
+    }
+}
+
+impl Drop for Packed {
+    fn drop(&mut self) {
+        // SAFETY: dropped once.
+        drop(unsafe { self.read() });
+    }
+}
+
 /// The heap of timers. Nothing in here runs Python code, except `clear`.
-pub(crate) struct Timers(UnsafeCell<TimerHeap<Timer>>);
+pub(crate) struct Timers(UnsafeCell<TimerHeap<Packed>>);
 
 impl Timers {
     pub(crate) fn new() -> Timers {
@@ -29,7 +83,7 @@ impl Timers {
         reason = "private; each use ends before anything else can run"
     )]
     #[inline(always)]
-    fn heap(&self) -> &mut TimerHeap<Timer> {
+    fn heap(&self) -> &mut TimerHeap<Packed> {
         // SAFETY: the interpreter lock is held and no method keeps the borrow while calling out.
         unsafe { &mut *self.0.get() }
     }
@@ -50,6 +104,11 @@ impl Timers {
         self.heap().len()
     }
 
+    /// Whether the timer has not gone off.
+    pub(crate) fn contains(&self, key: TimerKey) -> bool {
+        self.heap().contains(key)
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.heap().is_empty()
@@ -57,7 +116,7 @@ impl Timers {
 
     pub(crate) fn traverse(&self, visitor: &mut Visitor) {
         for timer in self.heap().iter() {
-            match timer {
+            match &*timer.view() {
                 Timer::Handle(timer) => timer.handle().show_waiting(visitor),
                 Timer::Sleep(sleep) => visitor.object(sleep.as_obj()),
                 Timer::Target(target) => visitor.object(target.as_obj()),
@@ -69,7 +128,7 @@ impl Timers {
     pub(crate) fn handles(&self) -> Vec<crate::kit::Obj> {
         self.heap()
             .iter()
-            .filter_map(|timer| match timer {
+            .filter_map(|timer| match &*timer.view() {
                 Timer::Handle(handle) => Some(handle.as_obj().clone()),
                 _ => None,
             })
@@ -79,7 +138,7 @@ impl Timers {
     pub(crate) fn clear(&self) {
         let dropped = self.heap().drain();
         for timer in &dropped {
-            if let Timer::Handle(timer) = timer {
+            if let Timer::Handle(timer) = &*timer.view() {
                 timer.handle().reveal_if_held();
             }
         }
@@ -90,7 +149,7 @@ impl Timers {
 impl EventLoop {
     #[inline]
     pub(crate) fn add_timer(&self, deadline: u64, timer: Timer) -> TimerKey {
-        self.timers.heap().insert(deadline, timer)
+        self.timers.heap().insert(deadline, Packed::pack(timer))
     }
 
     /// Takes a timer out; false for one that has gone off, which is gone already.
@@ -110,11 +169,11 @@ impl EventLoop {
     #[inline]
     pub(crate) fn expire(&self, now: u64) {
         while let Some(timer) = self.timers.heap().pop_due(now) {
-            self.ready.push(match timer {
-                Timer::Handle(handle) => {
-                    handle.left_heap();
-                    Work::Handle(handle.into_handle())
-                }
+            // It is not looked at before its turn: among very many timers each one has to be fetched from memory, which
+            // is on its way while the others leave the heap.
+            timer.0.prefetch();
+            self.ready.push(match timer.unpack() {
+                Timer::Handle(handle) => Work::Handle(handle.into_handle()),
                 Timer::Sleep(sleep) => Work::Sleep(sleep),
                 Timer::Target(target) => Work::Fire(target),
             });
