@@ -32,9 +32,21 @@ def new_event_loop(*, backend: str | None = None) -> asyncio.AbstractEventLoop:
 
 def new_event_loop_of_policy() -> asyncio.AbstractEventLoop:
     """Make an ioxide event loop, unless somebody set a policy of their own: then ask that."""
+    return _made(late=False)
+
+
+def new_event_loop_to_run() -> asyncio.AbstractEventLoop:
+    """As above, for `run()`: what the kernel gives a loop is asked for when the loop first waits.
+
+    Making and closing it takes longer than all the rest of running a coroutine that never waits.
+    """
+    return _made(late=True)
+
+
+def _made(late: bool) -> asyncio.AbstractEventLoop:
     policy = asyncio.events._event_loop_policy  # type: ignore[attr-defined]
     if policy is None or type(policy) is DefaultPolicy:
-        return EventLoop()
+        return EventLoop(_late=late)
     loop: asyncio.AbstractEventLoop = policy.new_event_loop()
     return loop
 

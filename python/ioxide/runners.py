@@ -14,7 +14,7 @@ from asyncio import constants
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from ._policy import new_event_loop_of_policy
+from ._policy import new_event_loop_to_run
 
 __all__ = ("Runner", "run")
 
@@ -123,7 +123,7 @@ class Runner:
         if self._loop_factory is not None:
             self._loop = self._loop_factory()
         else:
-            self._loop = new_event_loop_of_policy()
+            self._loop = new_event_loop_to_run()
             if not self._set_event_loop:
                 # Once only: until 3.13 the policy hands each loop to the child watcher.
                 asyncio.set_event_loop(self._loop)

@@ -126,3 +126,30 @@ def test_a_loop_that_cannot_be_opened_says_so_and_leaves_nothing(free, run):
         ioxide.new_event_loop()
     assert raised.value.errno == errno.EMFILE
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_a_run_opens_descriptors_when_it_first_waits_and_says_if_there_are_none(free, run):
+    steps = []
+
+    async def never_waits():
+        await ioxide.sleep(0)
+        return "done"
+
+    async def waits():
+        steps.append("begun")
+        try:
+            await ioxide.sleep(0.001)
+        finally:
+            steps.append("ended")
+
+    before = os.listdir("/proc/self/fd")
+    with descriptors_left(free):
+        assert ioxide.run(never_waits()) == "done"
+        with pytest.raises(OSError) as raised:
+            ioxide.run(waits())
+    assert raised.value.errno == errno.EMFILE
+    assert steps == ["begun", "ended"]
+    assert os.listdir("/proc/self/fd") == before
+    ioxide.run(waits())
+    assert os.listdir("/proc/self/fd") == before

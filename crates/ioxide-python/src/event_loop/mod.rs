@@ -20,9 +20,9 @@ impl Construct for EventLoop {
     }
 
     fn init(&self, args: Args<'_>) -> PyResult<()> {
-        const SIGNATURE: Signature<2> =
-            Signature::new("EventLoop", ["clock", "backend"], 0).keyword_only_after(0);
-        let [clock, backend] = args.bind(&SIGNATURE)?;
+        const SIGNATURE: Signature<3> =
+            Signature::new("EventLoop", ["clock", "backend", "_late"], 0).keyword_only_after(0);
+        let [clock, backend, late] = args.bind(&SIGNATURE)?;
         check_backend(backend.and_then(Any::some))?;
         match clock.and_then(Any::some).map(Any::to_str).transpose()? {
             None | Some("monotonic") => {}
@@ -38,7 +38,8 @@ impl Construct for EventLoop {
             .call0()?
             .truthy()?;
         self.set_debug(debug);
-        lifecycle::open(self)
+        let late = late.map_or(Ok(false), Any::truthy)?;
+        lifecycle::open(self, late)
     }
 }
 

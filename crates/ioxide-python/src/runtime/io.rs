@@ -317,7 +317,7 @@ impl EventLoop {
     fn kernel_register(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
         self.renew_after_fork()?;
         self.polling.attend();
-        let (Some(backend), Some(entry)) = (self.polling.backend(), self.descriptors.entry(fd))
+        let (Some(backend), Some(entry)) = (self.polling.backend()?, self.descriptors.entry(fd))
         else {
             return Ok(());
         };

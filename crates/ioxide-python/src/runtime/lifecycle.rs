@@ -4,12 +4,16 @@ use super::{current_thread, EventLoop};
 use crate::kit::{err, Any, Native, Obj, PyResult};
 use crate::{import, intern, raise, running};
 
-/// What `__init__` does: opens what the kernel gives a loop.
-pub(crate) fn open(event_loop: &EventLoop) -> PyResult<()> {
-    event_loop
-        .polling
-        .open()
-        .map_err(|error| err::raise_os(&error))
+/// What `__init__` does: opens what the kernel gives a loop, unless that is to be done only when it is needed.
+pub(crate) fn open(event_loop: &EventLoop, late: bool) -> PyResult<()> {
+    if !late {
+        event_loop
+            .polling
+            .open()
+            .map_err(|error| err::raise_os(&error))?;
+    }
+    event_loop.polling.begin();
+    Ok(())
 }
 
 /// `run_forever()`.
@@ -126,7 +130,7 @@ pub(crate) fn close(event_loop: &EventLoop) -> PyResult<()> {
 
 /// A loop that dies open tells so, and is closed.
 pub(crate) fn warn_if_open(event_loop: &EventLoop) {
-    if event_loop.is_closed() || event_loop.polling.backend().is_none() {
+    if event_loop.is_closed() || !event_loop.polling.is_usable() {
         return;
     }
     let this = event_loop.as_any();

@@ -37,6 +37,7 @@ const EVENTS: usize = 512;
 pub(crate) struct Polling {
     driver: UnsafeCell<Option<Box<Backend>>>,
     events: UnsafeCell<Events>,
+    usable: Cell<bool>,
     asleep: Cell<bool>,
     turns: Cell<u32>,
     /// In how many turns from now the kernel is asked for sure.
@@ -58,6 +59,7 @@ impl Polling {
         Polling {
             driver: UnsafeCell::new(None),
             events: UnsafeCell::new(Events::with_capacity(EVENTS)),
+            usable: Cell::new(false),
             asleep: Cell::new(false),
             turns: Cell::new(0),
             attentive: Cell::new(0),
@@ -66,7 +68,17 @@ impl Polling {
         }
     }
 
-    /// Opens the descriptors.
+    /// From now on the descriptors are opened when they are needed.
+    pub(crate) fn begin(&self) {
+        self.usable.set(true);
+    }
+
+    /// Whether the loop has begun and is not closed.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.usable.get()
+    }
+
+    /// Opens the descriptors, in the place of those that a fork has inherited.
     pub(crate) fn open(&self) -> io::Result<()> {
         let backend = Backend {
             driver: Epoll::new()?,
@@ -76,27 +88,36 @@ impl Polling {
         backend
             .driver
             .add(backend.waker.fd(), RESERVED_TOKEN, Interest::READABLE)?;
-        // SAFETY: no borrow is alive: nothing has used the loop yet, or it is reopened after a fork.
+        // SAFETY: no borrow is alive: there was nothing to borrow, or it is reopened after a fork.
         unsafe { *self.driver.get() = Some(Box::new(backend)) };
         Ok(())
     }
 
     /// Closes the descriptors.
     pub(crate) fn close(&self) {
+        self.usable.set(false);
         // SAFETY: a loop is closed only while it does not run, so no wait borrows the backend.
         unsafe { *self.driver.get() = None };
     }
 
-    /// The backend of a loop that is open.
-    pub(crate) fn backend(&self) -> Option<&Backend> {
+    /// The backend of a loop that has needed it.
+    fn opened(&self) -> Option<&Backend> {
         // SAFETY: replaced only by `open` and `close`, when nobody borrows it.
         unsafe { (*self.driver.get()).as_deref() }
+    }
+
+    /// The backend of a loop that is not closed.
+    pub(crate) fn backend(&self) -> io::Result<Option<&Backend>> {
+        if self.opened().is_none() && self.usable.get() {
+            self.open()?;
+        }
+        Ok(self.opened())
     }
 
     /// Whether this process is a fork of the one that opened the descriptors: they are the parent's.
     #[inline]
     pub(crate) fn is_inherited(&self) -> bool {
-        self.backend()
+        self.opened()
             .is_some_and(|backend| backend.generation != fork::generation())
     }
 
@@ -109,7 +130,7 @@ impl Polling {
     #[cold]
     pub(crate) fn wake(&self) {
         self.asleep.set(false);
-        if let Some(backend) = self.backend() {
+        if let Some(backend) = self.opened() {
             backend.waker.wake();
         }
     }
@@ -120,7 +141,7 @@ impl Polling {
         if !self.asleep.replace(false) {
             return None;
         }
-        self.backend().map(|backend| Arc::clone(&backend.waker))
+        self.opened().map(|backend| Arc::clone(&backend.waker))
     }
 
     /// Something was done that the kernel is likely to answer.
@@ -220,7 +241,8 @@ impl EventLoop {
 
     /// Waits, and passes on what has happened; returns how much that was.
     fn wait(&self, timeout: Option<u64>) -> PyResult<usize> {
-        let Some(backend) = self.polling.backend() else {
+        let backend = self.polling.backend();
+        let Some(backend) = backend.map_err(|error| err::raise_os(&error))? else {
             return self.refuse_if_closed().map(|()| 0);
         };
         // SAFETY: only this function uses the buffer, and it does not call itself: waiting runs no Python code
