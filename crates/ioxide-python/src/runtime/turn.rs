@@ -36,7 +36,6 @@ const EVENTS: usize = 512;
 /// The driver, and when to ask it.
 pub(crate) struct Polling {
     driver: UnsafeCell<Option<Box<Backend>>>,
-    events: UnsafeCell<Events>,
     usable: Cell<bool>,
     asleep: Cell<bool>,
     turns: Cell<u32>,
@@ -50,6 +49,8 @@ pub(crate) struct Polling {
 pub(crate) struct Backend {
     pub(crate) driver: Epoll,
     waker: Arc<Waker>,
+    /// What the last wait has brought.
+    events: UnsafeCell<Events>,
     /// In which process it was opened.
     generation: u32,
 }
@@ -58,7 +59,6 @@ impl Polling {
     pub(crate) fn new() -> Polling {
         Polling {
             driver: UnsafeCell::new(None),
-            events: UnsafeCell::new(Events::with_capacity(EVENTS)),
             usable: Cell::new(false),
             asleep: Cell::new(false),
             turns: Cell::new(0),
@@ -83,6 +83,7 @@ impl Polling {
         let backend = Backend {
             driver: Epoll::new()?,
             waker: Arc::new(Waker::new()?),
+            events: UnsafeCell::new(Events::with_capacity(EVENTS)),
             generation: fork::generation(),
         };
         backend
@@ -247,7 +248,7 @@ impl EventLoop {
         };
         // SAFETY: only this function uses the buffer, and it does not call itself: waiting runs no Python code
         // of this loop.
-        let events = unsafe { &mut *self.polling.events.get() };
+        let events = unsafe { &mut *backend.events.get() };
         let result = if timeout == Some(0) && !gil::is_wanted() {
             backend.driver.wait(events, timeout)
         } else if timeout == Some(0) {
