@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import time
+from unittest import mock
 
 import pytest
 
@@ -179,3 +180,54 @@ def test_a_virtual_clock_does_not_jump_over_what_the_kernel_has():
     ours.close()
     theirs.close()
     assert seen == [0]
+
+
+def test_timers_go_by_a_time_that_the_program_has_put_in_place(loop):
+    async def main():
+        fired = []
+        now = loop.time()
+        with mock.patch.object(loop, "time") as time:
+            time.return_value = now
+            handle = loop.call_later(1000, fired.append, "later")
+            assert handle.when() == pytest.approx(now + 1000)
+            await aio_turns(3)
+            assert not fired
+            time.return_value = handle.when()
+            await aio_turns(2)
+            assert fired == ["later"]
+        # Back to the kernel's clock, from the next turn on.
+        await aio_turns(1)
+        assert now <= loop.time() < now + 100
+        loop.call_later(0, fired.append, "soon")
+        await aio_turns(3)
+        assert fired == ["later", "soon"]
+
+    async def aio_turns(count):
+        for _ in range(count):
+            await ioxide.sleep(0)
+
+    loop.run_until_complete(main())
+
+
+def test_timers_go_by_the_time_of_a_subclass():
+    class Ahead(ioxide.EventLoop):
+        def time(self):
+            return super().time() + 5000
+
+    async def main():
+        loop = ioxide.get_running_loop()
+        done = loop.create_future()
+        loop.call_at(loop.time() + 0.01, done.set_result, "at")
+        assert await done == "at"
+        assert await ioxide.wait_for(ioxide.sleep(0.01, "slept"), 60) == "slept"
+
+    with ioxide.Runner(loop_factory=Ahead) as runner:
+        runner.run(main())
+
+
+def test_a_time_that_fails_leaves_the_loop(loop):
+    loop.time = mock.Mock(side_effect=ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError):
+        loop.run_until_complete(ioxide.sleep(0))
+    del loop.time
+    loop.run_until_complete(ioxide.sleep(0))

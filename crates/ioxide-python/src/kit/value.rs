@@ -254,6 +254,12 @@ impl Any {
         unsafe { ffi::PyLong_Check(self.raw()) != 0 }
     }
 
+    /// Whether this is a function or bound method in native code.
+    pub(crate) fn is_builtin_function(&self) -> bool {
+        // SAFETY: alive.
+        unsafe { ffi::PyCFunction_Check(self.raw()) != 0 }
+    }
+
     pub(crate) fn is_callable(&self) -> bool {
         // SAFETY: alive.
         unsafe { ffi::PyCallable_Check(self.raw()) != 0 }

@@ -5,7 +5,7 @@ use super::work::Work;
 use super::EventLoop;
 use crate::awaitable::sleep::Sleep;
 use crate::handle::timer::TimerHandle;
-use crate::kit::{Own, Visitor, Word};
+use crate::kit::{err, Native, Own, Visitor, Word};
 use ioxide_core::timers::{TimerHeap, TimerKey};
 use std::cell::UnsafeCell;
 use std::mem::ManuallyDrop;
@@ -162,6 +162,11 @@ impl EventLoop {
     /// The instant `delay` seconds from now.
     #[inline]
     pub(crate) fn deadline_after(&self, delay: f64) -> u64 {
+        if self.clock.asks() {
+            if let Err(raised) = self.ask_for_time() {
+                err::unraisable(raised, self.as_any());
+            }
+        }
         self.clock.now().saturating_add(super::clock::to_ns(delay))
     }
 

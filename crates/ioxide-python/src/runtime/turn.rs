@@ -2,7 +2,8 @@
 
 use super::EventLoop;
 use crate::fork;
-use crate::kit::{err, ffi, gil, PyResult, Raised};
+use crate::intern;
+use crate::kit::{err, ffi, gil, Native, PyResult, Raised};
 use crate::transport::hub;
 use ioxide_core::driver::epoll::Epoll;
 use ioxide_core::driver::waker::Waker;
@@ -180,6 +181,9 @@ impl EventLoop {
     /// Runs one turn. What becomes ready during the batch waits for the next turn, so that a callback which
     /// reschedules itself starves neither I/O nor timers (mirrors `BaseEventLoop._run_once`).
     pub(crate) fn turn(&self) -> PyResult<()> {
+        if self.clock.asks() {
+            self.ask_for_time()?;
+        }
         // The clock is read once, and again only after the kernel was asked.
         let mut now = (!self.timers.is_empty()).then(|| self.clock.now());
         let is_idle = self.ready.is_empty() && !now.is_some_and(|now| self.timers.are_due(now));
@@ -208,9 +212,27 @@ impl EventLoop {
         if events == 0 && self.clock.is_virtual() {
             self.jump();
         }
+        if self.clock.asks() {
+            self.ask_for_time()?;
+        }
         let now = self.clock.now();
         self.polling.has_polled(now);
         Ok(now)
+    }
+
+    /// Calls the `time()` that a subclass or an attribute of this loop has put in place of ours: timers go by it, as
+    /// with asyncio. If there is none any more, the clock is the kernel's again.
+    #[cold]
+    pub(crate) fn ask_for_time(&self) -> PyResult<()> {
+        let time = self.as_any().attr(intern!("time"))?;
+        if time.is_builtin_function() {
+            self.clock.ask_no_more();
+            return Ok(());
+        }
+        let now = time.call0()?.to_f64()?;
+        // As deadlines are rounded, so that what is due at this very time is.
+        self.clock.tell(super::clock::to_ns(now));
+        Ok(())
     }
 
     /// Moves a virtual clock to the next deadline: nothing is ready, nor has the kernel anything.
