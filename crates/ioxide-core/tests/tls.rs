@@ -100,6 +100,8 @@ enum Act {
     Pause,
     Resume,
     Write,
+    /// Write what waits for the end of the turn.
+    Hold,
     Fail,
     /// What must leave the loop.
     Leave,
@@ -112,6 +114,7 @@ fn act() -> impl Strategy<Value = Act> {
         Just(Act::Pause),
         Just(Act::Resume),
         Just(Act::Write),
+        Just(Act::Hold),
         Just(Act::Fail),
         Just(Act::Leave),
     ]
@@ -156,6 +159,8 @@ struct World {
     /// The connection below was ended, or told to end.
     below_ended: Cell<bool>,
     in_engine: Cell<bool>,
+    /// Something was written and not encrypted yet.
+    held: Cell<bool>,
 }
 
 impl World {
@@ -169,6 +174,7 @@ impl World {
             timer: Cell::new(false),
             below_ended: Cell::new(false),
             in_engine: Cell::new(false),
+            held: Cell::new(false),
         }
     }
 
@@ -201,6 +207,12 @@ impl World {
             }
             Act::Resume => self.machine.resume(self),
             Act::Write => self.machine.written(self),
+            Act::Hold => {
+                if self.machine.phase() == Phase::Open {
+                    self.held.set(true);
+                }
+                Ok(())
+            }
             Act::Fail => Err("failed"),
             Act::Leave => Err("leave"),
         }
@@ -268,6 +280,7 @@ impl Host for World {
 
     fn unwrap(&self) -> Result<Step, Failure<&'static str>> {
         assert_eq!(self.machine.phase(), Phase::Closing);
+        assert!(!self.held.get(), "goodbye before the last words");
         self.within(|| self.engine.unwrap())
     }
 
@@ -293,6 +306,7 @@ impl Host for World {
 
     fn encrypt(&self) -> Result<(), &'static str> {
         assert!(self.machine.is_flowing());
+        self.held.set(false);
         Ok(())
     }
 
@@ -484,6 +498,22 @@ fn what_has_come_before_the_end_waits_for_a_program_that_has_paused() {
     world.happen(&Event::Program(Act::Resume));
     world.happen(&Event::Later);
     assert_eq!(*world.log.borrow(), ["made", "data", "eof"]);
+}
+
+#[test]
+fn what_was_written_is_encrypted_before_the_end_even_if_the_program_has_paused() {
+    let ends: [fn(&World); 2] = [
+        |world| world.machine.close(world).unwrap(),
+        |world| assert!(world.machine.ended(world).unwrap()),
+    ];
+    for end in ends {
+        let world = open();
+        world.machine.pause();
+        world.happen(&Event::Program(Act::Hold));
+        assert!(world.held.get());
+        end(&world);
+        assert!(!world.held.get());
+    }
 }
 
 #[test]
