@@ -26,7 +26,12 @@ class PriorityQueue(asyncio.PriorityQueue[Any]): ...
 # For a type checker it is asyncio's own loop: it has the same methods with the same signatures.
 class BaseLoop(asyncio.SelectorEventLoop):
     def __init__(
-        self, selector: Any = None, *, clock: str = "monotonic", backend: str | None = None
+        self,
+        selector: Any = None,
+        *,
+        clock: str = "monotonic",
+        backend: str | None = None,
+        _late: bool = False,
     ) -> None: ...
     @property
     def backend(self) -> str: ...

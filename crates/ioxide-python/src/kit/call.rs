@@ -1,7 +1,9 @@
 //! Calling, and reading and setting attributes.
 
+#[cfg(not(Py_3_13))]
+use super::err;
 use super::value::check;
-use super::{err, ffi, Any, Obj, PyResult, Raised, Raw};
+use super::{ffi, Any, Obj, PyResult, Raised, Raw};
 use std::ffi::CStr;
 use std::ptr;
 

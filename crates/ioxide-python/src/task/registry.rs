@@ -1,10 +1,14 @@
 //! The list of all tasks: the interpreter's own from 3.14 on, one of ours before.
 
 use super::Task;
-use crate::kit::{value, Any, Args, Native, Obj, PyResult, Signature};
+use crate::import;
+#[cfg(not(Py_3_14))]
+use crate::intern;
+#[cfg(not(Py_3_14))]
+use crate::kit::Native;
+use crate::kit::{value, Any, Args, Obj, PyResult, Signature};
 use crate::layout::Node;
 use crate::running;
-use crate::{import, intern};
 use std::ptr;
 
 #[cfg(Py_3_14)]
