@@ -61,12 +61,12 @@ pub(crate) fn bytes_again(spare: Obj, data: &[u8]) -> PyResult<Obj> {
     if !is_sole_bytes(&spare) || spare.bytes_content().len() != data.len() {
         return bytes(data);
     }
-    // SAFETY: exactly a bytes object, with room for as many bytes. Whoever could tell that it changes would have
-    // a reference. It is as a new one then: without a hash.
     #[allow(
         deprecated,
         reason = "bytes objects have no other way to forget their hash"
     )]
+    // SAFETY: exactly a bytes object, with room for as many bytes. Whoever could tell that it changes would have
+    // a reference. It is as a new one then: without a hash.
     unsafe {
         let raw = spare.raw().cast::<ffi::PyBytesObject>();
         (*raw).ob_shash = -1;
