@@ -26,8 +26,10 @@ mod face;
 pub(crate) mod inner;
 pub(crate) mod ready;
 pub(crate) mod sleep;
+mod waiting;
 
 pub(crate) use face::{is_native, spec, wait_of};
+pub(crate) use waiting::{Awaitable, Waiting};
 
 use crate::future::{settle, FutureView};
 use crate::kit::send::Sent;
@@ -92,48 +94,6 @@ impl Kind {
     }
 }
 
-/// A class of native awaitables.
-///
-/// # Safety
-/// As [`Native`], and the struct begins with [`Wait`].
-pub(crate) unsafe trait Awaitable: Native {
-    const NAME: &'static str;
-    /// What it does when it is told things, for an awaitable that is a target.
-    const TOLD: TargetKind = TargetKind::DEAF;
-
-    fn start(&self) -> PyResult<Flow>;
-    fn resume(&self) -> PyResult<Flow>;
-    fn throw(&self, exception: Obj) -> PyResult<Flow> {
-        Err(err::raise_instance(&exception))
-    }
-
-    const KIND: Kind = Kind {
-        told: Self::TOLD,
-        name: Self::NAME,
-        start: {
-            unsafe fn start<T: Awaitable>(object: &Any) -> PyResult<Flow> {
-                // SAFETY: the kind belongs to `T`'s class only.
-                unsafe { object.cast_unchecked::<T>() }.start()
-            }
-            start::<Self>
-        },
-        resume: {
-            unsafe fn resume<T: Awaitable>(object: &Any) -> PyResult<Flow> {
-                // SAFETY: the kind belongs to `T`'s class only.
-                unsafe { object.cast_unchecked::<T>() }.resume()
-            }
-            resume::<Self>
-        },
-        throw: {
-            unsafe fn throw<T: Awaitable>(object: &Any, exception: Obj) -> PyResult<Flow> {
-                // SAFETY: the kind belongs to `T`'s class only.
-                unsafe { object.cast_unchecked::<T>() }.throw(exception)
-            }
-            throw::<Self>
-        },
-    };
-}
-
 /// The head of every native awaitable.
 #[repr(C)]
 pub(crate) struct Wait {
@@ -160,7 +120,7 @@ impl Any {
 }
 
 impl Wait {
-    pub(crate) const fn new(kind: &'static Kind) -> Wait {
+    const fn new(kind: &'static Kind) -> Wait {
         Wait {
             head: Head::new(),
             waiter: ObjCell::empty(),
@@ -459,22 +419,21 @@ impl Wait {
         }
     }
 
-    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
+    fn traverse(&self, visitor: &mut Visitor) {
         visitor.cell(&self.waiter);
     }
 
-    pub(crate) fn clear(&self) {
+    fn clear(&self) {
         self.waiter.clear();
     }
 
     /// Whether somebody has begun to await this, or closed it: nobody needs to be warned.
     #[inline(always)]
-    pub(crate) fn was_awaited(&self) -> bool {
+    fn was_awaited(&self) -> bool {
         self.state.get() != State::Fresh
     }
 
-    /// To be called from the awaitable's `finalize`.
-    pub(crate) fn warn_if_never_awaited(&self) {
+    fn warn_if_never_awaited(&self) {
         if self.state.get() != State::Fresh {
             return;
         }

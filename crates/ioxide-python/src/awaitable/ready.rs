@@ -1,19 +1,18 @@
 //! An awaitable that is over before it begins: `async with lock` when the lock is free.
 
-use super::{Awaitable, Flow, Wait};
-use crate::kit::{Any, Class, Native, Obj, PyResult};
+use crate::kit::{Any, Class, Head, Native, Obj, PyResult};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Returns `None` as often as it is awaited; there is one for all.
 #[repr(C)]
 struct Nothing {
-    wait: Wait,
+    head: Head,
 }
 
 static CLASS: Class = Class::new();
 static NOTHING: AtomicPtr<crate::kit::ffi::PyObject> = AtomicPtr::new(std::ptr::null_mut());
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
+// SAFETY: `repr(C)`, begins with `Head`, and the class is built from it below.
 unsafe impl Native for Nothing {
     type Extra = ();
 
@@ -34,19 +33,6 @@ pub(crate) fn nothing() -> Obj {
     unsafe { Obj::from_borrowed(NOTHING.load(Ordering::Relaxed)) }
 }
 
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for Nothing {
-    const NAME: &'static str = "nothing";
-
-    fn start(&self) -> PyResult<Flow> {
-        Ok(Flow::Return(Obj::none()))
-    }
-
-    fn resume(&self) -> PyResult<Flow> {
-        Ok(Flow::Return(Obj::none()))
-    }
-}
-
 pub(crate) fn build() -> PyResult<()> {
     use crate::kit::ffi;
     crate::kit::ClassSpec::new::<Nothing>(c"ioxide.Nothing")
@@ -64,11 +50,7 @@ pub(crate) fn build() -> PyResult<()> {
                 Err(crate::kit::send::stop_iteration(Obj::none()))
             }, "Returns at once.")])
         .build(&CLASS)?;
-    let one = Nothing {
-        wait: Wait::new(&Nothing::KIND),
-    }
-    .make()?
-    .into_obj();
+    let one = Nothing { head: Head::new() }.make()?.into_obj();
     NOTHING.store(one.into_raw(), Ordering::Relaxed);
     Ok(())
 }

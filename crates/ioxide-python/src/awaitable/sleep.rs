@@ -1,6 +1,6 @@
 //! `sleep()`: a task parked on the timer heap.
 
-use super::{spec, Awaitable, Flow, State, Wait};
+use super::{spec, Awaitable, Flow, Waiting};
 use crate::kit::class::FreeList;
 use crate::kit::{err, Any, Args, Class, Native, Obj, ObjCell, PyResult, Signature, Visitor};
 use crate::runtime::timers::Timer;
@@ -10,9 +10,9 @@ use ioxide_core::timers::TimerKey;
 use std::cell::Cell;
 
 /// `ioxide.sleep(delay, result)`.
-#[repr(C)]
-pub(crate) struct Sleep {
-    wait: Wait,
+pub(crate) type Sleep = Waiting<SleepState>;
+
+pub(crate) struct SleepState {
     /// Until it begins, the seconds; then the key of the timer in the heap, as bits, or 0.
     when: Cell<u64>,
     result: ObjCell,
@@ -22,45 +22,28 @@ pub(crate) struct Sleep {
 
 static CLASS: Class = Class::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for Sleep {
-    type Extra = ();
+impl Awaitable for Sleep {
+    const NAME: &'static str = "sleep";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &CLASS
     }
 
     #[inline(always)]
-    fn may_skip_finalizer(&self) -> bool {
-        self.wait.state() != State::Fresh
-    }
-
-    #[inline(always)]
-    fn freelist() -> Option<&'static FreeList> {
+    fn spare() -> Option<&'static FreeList> {
         static LIST: FreeList = FreeList::new(256);
         Some(&LIST)
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
+    fn visit(&self, visitor: &mut Visitor) {
         visitor.cell(&self.result);
         visitor.cell(&self.timer);
     }
 
-    fn clear(&self) {
-        self.wait.clear();
+    fn unlink(&self) {
         self.result.clear();
         self.timer.clear();
     }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for Sleep {
-    const NAME: &'static str = "sleep";
 
     fn start(&self) -> PyResult<Flow> {
         let delay = f64::from_bits(self.when.take());
@@ -140,12 +123,11 @@ pub(crate) fn sleep(args: Args<'_>) -> PyResult<Obj> {
         Some(delay) => seconds(delay)?,
         None => 0.0,
     };
-    let body = Sleep {
-        wait: Wait::new(&Sleep::KIND),
+    let body = Sleep::with(SleepState {
         when: Cell::new(delay.to_bits()),
         result: ObjCell::empty(),
         timer: ObjCell::empty(),
-    };
+    });
     if let Some(result) = result.and_then(Any::some) {
         body.result.set(result.own());
     }

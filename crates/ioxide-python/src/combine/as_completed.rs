@@ -1,7 +1,7 @@
 //! `as_completed()`: awaitables in the order in which they are done.
 
 use super::{add_edge, awaiter, child, ensure_future, remove_edge};
-use crate::awaitable::{spec, Awaitable, Flow, Kind, State, Wait};
+use crate::awaitable::{spec, Awaitable, Flow, Kind, State, Waiting};
 use crate::future;
 use crate::kit::send::{self, Sent};
 use crate::kit::{
@@ -234,13 +234,13 @@ impl AsCompleted {
     }
 }
 
-static WAIT_FOR_ONE: Kind = <NextDone as Awaitable>::KIND;
-static ANEXT: Kind = <NextDone as Awaitable>::KIND.named("_AsCompletedIterator.__anext__");
+static WAIT_FOR_ONE: Kind = NextDone::KIND;
+static ANEXT: Kind = NextDone::KIND.named("_AsCompletedIterator.__anext__");
 
 /// What one iteration yields: awaiting it waits for the next future that is done.
-#[repr(C)]
-struct NextDone {
-    wait: Wait,
+type NextDone = Waiting<NextDoneState>;
+
+struct NextDoneState {
     source: ObjCell,
     /// Whether the result of the future is returned, as in plain iteration, or the future.
     resolve: bool,
@@ -248,32 +248,20 @@ struct NextDone {
 
 static NEXT_CLASS: Class = Class::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for NextDone {
-    type Extra = ();
+impl Awaitable for NextDone {
+    const NAME: &'static str = "_AsCompletedIterator._wait_for_one";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &NEXT_CLASS
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
+    fn visit(&self, visitor: &mut Visitor) {
         visitor.cell(&self.source);
     }
 
-    fn clear(&self) {
-        self.wait.clear();
+    fn unlink(&self) {
         self.source.clear();
     }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for NextDone {
-    const NAME: &'static str = "_AsCompletedIterator._wait_for_one";
 
     fn start(&self) -> PyResult<Flow> {
         let held = self.source.get_or_none();
@@ -321,11 +309,13 @@ unsafe impl Awaitable for NextDone {
 
 impl NextDone {
     fn of(source: &AsCompleted, resolve: bool) -> PyResult<Obj> {
-        let body = NextDone {
-            wait: Wait::new(if resolve { &WAIT_FOR_ONE } else { &ANEXT }),
-            source: ObjCell::new(source.as_any().own()),
-            resolve,
-        };
+        let body = NextDone::of_kind(
+            if resolve { &WAIT_FOR_ONE } else { &ANEXT },
+            NextDoneState {
+                source: ObjCell::new(source.as_any().own()),
+                resolve,
+            },
+        );
         Ok(body.make()?.into_obj())
     }
 }

@@ -1,7 +1,7 @@
 //! `wait()`: until the first of many futures is done, or the first that failed, or all.
 
 use super::{add_edge, awaiter, child, remove_edge};
-use crate::awaitable::{spec, Awaitable, Flow, Wait};
+use crate::awaitable::{spec, Awaitable, Flow, Waiting};
 use crate::future::FutureView;
 use crate::kit::{
     err, ffi, value, Any, Args, Class, Native, Obj, ObjCell, PyResult, Raised, Signature, Visitor,
@@ -41,9 +41,9 @@ impl Until {
 }
 
 /// `wait(fs, timeout, return_when)`.
-#[repr(C)]
-struct WaitMany {
-    wait: Wait,
+type WaitMany = Waiting<WaitManyState>;
+
+struct WaitManyState {
     /// What was given; from the start on the futures as a set of our own, which becomes the set of those that
     /// are pending.
     futures: ObjCell,
@@ -71,31 +71,6 @@ impl WaitMany {
     }
 }
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for WaitMany {
-    type Extra = ();
-
-    fn class() -> &'static Class {
-        &CLASS
-    }
-
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
-        self.alarm.traverse(visitor);
-        self.cells().into_iter().for_each(|cell| visitor.cell(cell));
-    }
-
-    fn clear(&self) {
-        self.wait.clear();
-        self.alarm.clear();
-        self.cells().into_iter().for_each(ObjCell::clear);
-    }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-}
-
 // SAFETY: begins with `Wait`, whose kind begins with the `Told::KIND` given here.
 unsafe impl Told for WaitMany {
     fn done(&self, future: &Any) -> PyResult<()> {
@@ -115,10 +90,23 @@ unsafe impl Told for WaitMany {
     }
 }
 
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for WaitMany {
+impl Awaitable for WaitMany {
     const NAME: &'static str = "wait";
     const TOLD: TargetKind = <WaitMany as Told>::KIND;
+
+    fn place() -> &'static Class {
+        &CLASS
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
+        self.alarm.traverse(visitor);
+        self.cells().into_iter().for_each(|cell| visitor.cell(cell));
+    }
+
+    fn unlink(&self) {
+        self.alarm.clear();
+        self.cells().into_iter().for_each(ObjCell::clear);
+    }
 
     fn start(&self) -> PyResult<Flow> {
         self.until.set(Until::AllCompleted);
@@ -250,8 +238,7 @@ pub(crate) fn wait(args: Args<'_>) -> PyResult<Obj> {
     const SIGNATURE: Signature<3> =
         Signature::new("wait", ["fs", "timeout", "return_when"], 1).keyword_only_after(1);
     let [futures, timeout, return_when] = args.bind(&SIGNATURE)?;
-    let body = WaitMany {
-        wait: Wait::new(&<WaitMany as Awaitable>::KIND),
+    let body = WaitMany::with(WaitManyState {
         futures: ObjCell::empty(),
         members: ObjCell::empty(),
         timeout: ObjCell::empty(),
@@ -260,7 +247,7 @@ pub(crate) fn wait(args: Args<'_>) -> PyResult<Obj> {
         until: Cell::new(Until::AllCompleted),
         unfinished: Cell::new(0),
         alarm: Alarm::new(),
-    };
+    });
     drop(body.futures.replace(futures.map(Any::own)));
     drop(
         body.timeout

@@ -3,7 +3,7 @@
 use super::{add_edge, awaiter, child, ensure_future, remove_edge};
 use crate::awaitable::again::Again;
 use crate::awaitable::inner::Inner;
-use crate::awaitable::{spec, Awaitable, Flow, Wait};
+use crate::awaitable::{spec, Awaitable, Flow, Waiting};
 use crate::errors;
 use crate::future::{settle, FutureView};
 use crate::kit::send::Sent;
@@ -32,9 +32,9 @@ enum Phase {
 }
 
 /// `wait_for(fut, timeout)`: `async with timeout(...): return await fut`.
-#[repr(C)]
-struct WaitFor {
-    wait: Wait,
+type WaitFor = Waiting<WaitForState>;
+
+struct WaitForState {
     awaited: ObjCell,
     inner: Inner,
     timeout: ObjCell,
@@ -47,37 +47,6 @@ static CLASS: Class = Class::new();
 
 static AGAIN: Again = Again::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for WaitFor {
-    type Extra = ();
-
-    fn class() -> &'static Class {
-        &CLASS
-    }
-
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
-        self.expiry.traverse(visitor);
-        self.inner.traverse(visitor);
-        visitor.cell(&self.awaited);
-        visitor.cell(&self.timeout);
-        visitor.cell(&self.awaiter);
-    }
-
-    fn clear(&self) {
-        self.wait.clear();
-        self.expiry.clear();
-        self.inner.clear();
-        self.awaited.clear();
-        self.timeout.clear();
-        self.awaiter.clear();
-    }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-}
-
 // SAFETY: begins with `Wait`, whose kind begins with the `Told::KIND` given here.
 unsafe impl Told for WaitFor {
     fn done(&self, _future: &Any) -> PyResult<()> {
@@ -89,10 +58,29 @@ unsafe impl Told for WaitFor {
     }
 }
 
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for WaitFor {
+impl Awaitable for WaitFor {
     const NAME: &'static str = "wait_for";
     const TOLD: TargetKind = <WaitFor as Told>::KIND;
+
+    fn place() -> &'static Class {
+        &CLASS
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
+        self.expiry.traverse(visitor);
+        self.inner.traverse(visitor);
+        visitor.cell(&self.awaited);
+        visitor.cell(&self.timeout);
+        visitor.cell(&self.awaiter);
+    }
+
+    fn unlink(&self) {
+        self.expiry.clear();
+        self.inner.clear();
+        self.awaited.clear();
+        self.timeout.clear();
+        self.awaiter.clear();
+    }
 
     fn start(&self) -> PyResult<Flow> {
         let event_loop = running::require_running_loop()?;
@@ -169,15 +157,14 @@ fn is_no_time(timeout: &Any) -> PyResult<bool> {
 
 impl WaitFor {
     fn new() -> PyResult<Own<WaitFor>> {
-        WaitFor {
-            wait: Wait::new(&<WaitFor as Awaitable>::KIND),
+        WaitFor::with(WaitForState {
             awaited: ObjCell::empty(),
             inner: Inner::empty(),
             timeout: ObjCell::empty(),
             awaiter: ObjCell::empty(),
             phase: Cell::new(Phase::Inner),
             expiry: Expiry::new(),
-        }
+        })
         .make()
     }
 

@@ -10,7 +10,7 @@
 
 use super::strand::Strand;
 use super::whole::{Attempt, Prepared, Whole};
-use crate::awaitable::{spec, Awaitable, Flow, Kind, Wait};
+use crate::awaitable::{spec, Awaitable, Flow, Kind, Waiting};
 use crate::executor::job::{Call, Job};
 use crate::executor::Ticket;
 use crate::kit::{err, Any, Args, Class, Native, Obj, ObjCell, Own, PyResult, Signature, Visitor};
@@ -48,9 +48,9 @@ enum Stage {
     Over,
 }
 
-#[repr(C)]
-pub(crate) struct Operation {
-    wait: Wait,
+pub(crate) type Operation = Waiting<OperationState>;
+
+pub(crate) struct OperationState {
     stage: Cell<Stage>,
     /// Nobody waits for the outcome any more.
     abandoned: Cell<bool>,
@@ -70,7 +70,7 @@ pub(crate) struct Operation {
     outcome: ObjCell,
 }
 
-const KIND: Kind = <Operation as Awaitable>::KIND;
+const KIND: Kind = Operation::KIND;
 static CALL: Kind = KIND;
 pub(super) static READ: Kind = KIND.named("files.read_bytes");
 pub(super) static WRITE: Kind = KIND.named("files.write_bytes");
@@ -78,21 +78,15 @@ pub(super) static COPY: Kind = KIND.named("files.copy");
 
 static CLASS: Class = Class::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for Operation {
-    type Extra = ();
+impl Awaitable for Operation {
+    const NAME: &'static str = "files.call";
+    const TOLD: TargetKind = <Operation as Told>::KIND;
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &CLASS
     }
 
-    #[inline(always)]
-    fn may_skip_finalizer(&self) -> bool {
-        self.wait.was_awaited()
-    }
-
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
+    fn visit(&self, visitor: &mut Visitor) {
         if let Ok(plan) = self.plan.try_borrow() {
             if let Plan::Call(call) = &*plan {
                 call.traverse(visitor);
@@ -103,22 +97,11 @@ unsafe impl Native for Operation {
         }
     }
 
-    fn clear(&self) {
-        self.wait.clear();
+    fn unlink(&self) {
         for cell in self.cells() {
             cell.clear();
         }
     }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for Operation {
-    const NAME: &'static str = "files.call";
-    const TOLD: TargetKind = <Operation as Told>::KIND;
 
     fn start(&self) -> PyResult<Flow> {
         let event_loop = running::require_running_loop()?;
@@ -186,20 +169,22 @@ fn is_time_to_give_way() -> bool {
 
 impl Operation {
     fn make_with(kind: &'static Kind, plan: Plan) -> PyResult<Own<Operation>> {
-        Operation {
-            wait: Wait::new(kind),
-            stage: Cell::new(Stage::New),
-            abandoned: Cell::new(false),
-            patience: Cell::new(PATIENCE),
-            has_failed: Cell::new(false),
-            always: Cell::new(false),
-            plan: RefCell::new(plan),
-            event_loop: ObjCell::empty(),
-            strand: ObjCell::empty(),
-            executor: ObjCell::empty(),
-            dispose: ObjCell::empty(),
-            outcome: ObjCell::empty(),
-        }
+        Operation::of_kind(
+            kind,
+            OperationState {
+                stage: Cell::new(Stage::New),
+                abandoned: Cell::new(false),
+                patience: Cell::new(PATIENCE),
+                has_failed: Cell::new(false),
+                always: Cell::new(false),
+                plan: RefCell::new(plan),
+                event_loop: ObjCell::empty(),
+                strand: ObjCell::empty(),
+                executor: ObjCell::empty(),
+                dispose: ObjCell::empty(),
+                outcome: ObjCell::empty(),
+            },
+        )
         .make()
     }
 

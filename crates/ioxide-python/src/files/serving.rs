@@ -5,7 +5,7 @@ use super::reading::Reader;
 use super::writing::Writer;
 use crate::awaitable::again::Again;
 use crate::awaitable::inner::Inner;
-use crate::awaitable::{spec, Awaitable, Flow, Kind, Wait};
+use crate::awaitable::{spec, Awaitable, Flow, Kind, Waiting};
 use crate::kit::class::FreeList;
 use crate::kit::send::Sent;
 use crate::kit::{err, Any, Class, Native, Obj, ObjCell, Own, PyResult, Visitor};
@@ -26,9 +26,9 @@ pub(super) enum Want {
 }
 
 /// One read or write.
-#[repr(C)]
-pub(super) struct Serving {
-    wait: Wait,
+pub(super) type Serving = Waiting<ServingState>;
+
+pub(super) struct ServingState {
     want: Cell<Want>,
     /// A [`Reader`], or a [`Writer`] for a write.
     file: ObjCell,
@@ -37,53 +37,36 @@ pub(super) struct Serving {
     inner: Inner,
 }
 
-const KIND: Kind = <Serving as Awaitable>::KIND;
+const KIND: Kind = Serving::KIND;
 static SERVING: Kind = KIND;
 
 static CLASS: Class = Class::new();
 static AGAIN: Again = Again::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for Serving {
-    type Extra = ();
+impl Awaitable for Serving {
+    const NAME: &'static str = "files.operation";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &CLASS
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
+    #[inline(always)]
+    fn spare() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(64);
+        Some(&LIST)
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
         visitor.cell(&self.file);
         visitor.cell(&self.argument);
         self.inner.traverse(visitor);
     }
 
-    fn clear(&self) {
-        self.wait.clear();
+    fn unlink(&self) {
         self.file.clear();
         self.argument.clear();
         self.inner.clear();
     }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-
-    #[inline(always)]
-    fn may_skip_finalizer(&self) -> bool {
-        self.wait.was_awaited()
-    }
-
-    #[inline(always)]
-    fn freelist() -> Option<&'static FreeList> {
-        static LIST: FreeList = FreeList::new(64);
-        Some(&LIST)
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for Serving {
-    const NAME: &'static str = "files.operation";
 
     #[inline]
     fn start(&self) -> PyResult<Flow> {
@@ -129,13 +112,15 @@ impl Serving {
             drop(again.argument.replace(argument));
             return Ok(again.into_obj());
         }
-        let body = Serving {
-            wait: Wait::new(&SERVING),
-            want: Cell::new(want),
-            file: ObjCell::new(file.own()),
-            argument: argument.map_or_else(ObjCell::empty, ObjCell::new),
-            inner: Inner::empty(),
-        };
+        let body = Serving::of_kind(
+            &SERVING,
+            ServingState {
+                want: Cell::new(want),
+                file: ObjCell::new(file.own()),
+                argument: argument.map_or_else(ObjCell::empty, ObjCell::new),
+                inner: Inner::empty(),
+            },
+        );
         body.make().map(Own::into_obj)
     }
 

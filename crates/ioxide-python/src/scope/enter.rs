@@ -3,13 +3,13 @@
 use super::task_group::TaskGroup;
 use super::timeout::Timeout;
 use crate::awaitable::again::Again;
-use crate::awaitable::{spec, Awaitable, Flow, Wait};
+use crate::awaitable::{spec, Awaitable, Flow, Waiting};
 use crate::kit::{Any, Class, Native, Obj, ObjCell, PyResult, Visitor};
 
 /// Enters the scope in the task that awaits it, and returns the scope.
-#[repr(C)]
-pub(crate) struct Enter {
-    wait: Wait,
+pub(crate) type Enter = Waiting<EnterState>;
+
+pub(crate) struct EnterState {
     scope: ObjCell,
 }
 
@@ -17,32 +17,20 @@ static CLASS: Class = Class::new();
 
 static AGAIN: Again = Again::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for Enter {
-    type Extra = ();
+impl Awaitable for Enter {
+    const NAME: &'static str = "__aenter__";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &CLASS
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
+    fn visit(&self, visitor: &mut Visitor) {
         visitor.cell(&self.scope);
     }
 
-    fn clear(&self) {
-        self.wait.clear();
+    fn unlink(&self) {
         self.scope.clear();
     }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for Enter {
-    const NAME: &'static str = "__aenter__";
 
     fn start(&self) -> PyResult<Flow> {
         let scope = self.scope.take().unwrap_or_else(Obj::none);
@@ -66,10 +54,9 @@ impl Enter {
             enter.scope.set(scope.own());
             return Ok(enter.into_obj());
         }
-        let body = Enter {
-            wait: Wait::new(&Enter::KIND),
+        let body = Enter::with(EnterState {
             scope: ObjCell::new(scope.own()),
-        };
+        });
         Ok(body.make()?.into_obj())
     }
 }

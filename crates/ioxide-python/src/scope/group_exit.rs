@@ -1,16 +1,16 @@
 //! The end of a task group: awaiting the tasks, and deciding what is raised.
 
 use super::task_group::TaskGroup;
-use crate::awaitable::{spec, Awaitable, Flow, Wait};
+use crate::awaitable::{spec, Awaitable, Flow, Waiting};
 use crate::errors;
 use crate::kit::{err, ffi, value, Any, Class, Native, Obj, ObjCell, PyResult, Raised, Visitor};
 use crate::task::cancel;
 use crate::{import, intern};
 
 /// What `TaskGroup.__aexit__` returns.
-#[repr(C)]
-pub(crate) struct GroupExit {
-    wait: Wait,
+pub(crate) type GroupExit = Waiting<GroupExitState>;
+
+pub(crate) struct GroupExitState {
     group: ObjCell,
     /// What leaves the block: its class, and the exception.
     class: ObjCell,
@@ -35,32 +35,20 @@ impl GroupExit {
     }
 }
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for GroupExit {
-    type Extra = ();
+impl Awaitable for GroupExit {
+    const NAME: &'static str = "TaskGroup.__aexit__";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &CLASS
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
+    fn visit(&self, visitor: &mut Visitor) {
         self.cells().into_iter().for_each(|cell| visitor.cell(cell));
     }
 
-    fn clear(&self) {
-        self.wait.clear();
+    fn unlink(&self) {
         self.cells().into_iter().for_each(ObjCell::clear);
     }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for GroupExit {
-    const NAME: &'static str = "TaskGroup.__aexit__";
 
     fn start(&self) -> PyResult<Flow> {
         let held = self.group.get_or_none();
@@ -95,14 +83,13 @@ impl GroupExit {
         class: Option<&Any>,
         exception: Option<&Any>,
     ) -> PyResult<Obj> {
-        let body = GroupExit {
-            wait: Wait::new(&GroupExit::KIND),
+        let body = GroupExit::with(GroupExitState {
             group: ObjCell::new(group.as_any().own()),
             class: ObjCell::empty(),
             exception: ObjCell::empty(),
             propagate: ObjCell::empty(),
             cancellation: ObjCell::empty(),
-        };
+        });
         drop(body.class.replace(class.map(Any::own)));
         drop(body.exception.replace(exception.map(Any::own)));
         Ok(body.make()?.into_obj())

@@ -2,15 +2,15 @@
 
 use super::writer::StreamWriter;
 use crate::awaitable::inner::Inner;
-use crate::awaitable::{spec, Awaitable, Flow, Wait};
+use crate::awaitable::{spec, Awaitable, Flow, Waiting};
 use crate::intern;
 use crate::kit::send::Sent;
 use crate::kit::{Class, Native, Obj, ObjCell, PyResult, Visitor};
 
 /// Waits until the connection is closed.
-#[repr(C)]
-pub(super) struct Closing {
-    wait: Wait,
+pub(super) type Closing = Waiting<ClosingState>;
+
+pub(super) struct ClosingState {
     writer: ObjCell,
     protocol: ObjCell,
     closed: Inner,
@@ -18,36 +18,24 @@ pub(super) struct Closing {
 
 static CLASS: Class = Class::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for Closing {
-    type Extra = ();
+impl Awaitable for Closing {
+    const NAME: &'static str = "StreamWriter.wait_closed";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &CLASS
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
+    fn visit(&self, visitor: &mut Visitor) {
         visitor.cell(&self.writer);
         visitor.cell(&self.protocol);
         self.closed.traverse(visitor);
     }
 
-    fn clear(&self) {
-        self.wait.clear();
+    fn unlink(&self) {
         self.writer.clear();
         self.protocol.clear();
         self.closed.clear();
     }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for Closing {
-    const NAME: &'static str = "StreamWriter.wait_closed";
 
     fn start(&self) -> PyResult<Flow> {
         let (writer, protocol) = (self.writer.get_or_none(), self.protocol.get_or_none());
@@ -76,12 +64,11 @@ pub(super) fn flow(sent: Sent) -> Flow {
 impl Closing {
     /// `writer.wait_closed()`.
     pub(super) fn of(writer: &StreamWriter, protocol: Obj) -> PyResult<Obj> {
-        let body = Closing {
-            wait: Wait::new(&Closing::KIND),
+        let body = Closing::with(ClosingState {
             writer: ObjCell::new(writer.as_any().own()),
             protocol: ObjCell::new(protocol),
             closed: Inner::empty(),
-        };
+        });
         Ok(body.make()?.into_obj())
     }
 }

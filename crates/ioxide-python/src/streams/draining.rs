@@ -5,7 +5,7 @@ use super::protocol::StreamReaderProtocol;
 use super::raise_exception;
 use super::writer::StreamWriter;
 use crate::awaitable::inner::Inner;
-use crate::awaitable::{spec, Awaitable, Flow, Kind, Wait};
+use crate::awaitable::{spec, Awaitable, Flow, Kind, Waiting};
 use crate::intern;
 use crate::kit::class::FreeList;
 use crate::kit::{err, Any, Class, Native, Obj, ObjCell, PyResult, Visitor};
@@ -25,9 +25,9 @@ enum Phase {
 }
 
 /// Waits until the transport takes more.
-#[repr(C)]
-pub(super) struct Draining {
-    wait: Wait,
+pub(super) type Draining = Waiting<DrainingState>;
+
+pub(super) struct DrainingState {
     /// Nothing in a `_drain_helper()`.
     writer: ObjCell,
     protocol: ObjCell,
@@ -40,49 +40,32 @@ pub(super) struct Draining {
 
 static CLASS: Class = Class::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for Draining {
-    type Extra = ();
+impl Awaitable for Draining {
+    const NAME: &'static str = "StreamWriter.drain";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &CLASS
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
+    #[inline(always)]
+    fn spare() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(32);
+        Some(&LIST)
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
         visitor.cell(&self.writer);
         visitor.cell(&self.protocol);
         visitor.cell(&self.failure);
         self.helper.traverse(visitor);
     }
 
-    fn clear(&self) {
-        self.wait.clear();
+    fn unlink(&self) {
         self.writer.clear();
         self.protocol.clear();
         self.failure.clear();
         self.helper.clear();
     }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-
-    #[inline(always)]
-    fn may_skip_finalizer(&self) -> bool {
-        self.wait.was_awaited()
-    }
-
-    #[inline(always)]
-    fn freelist() -> Option<&'static FreeList> {
-        static LIST: FreeList = FreeList::new(32);
-        Some(&LIST)
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for Draining {
-    const NAME: &'static str = "StreamWriter.drain";
 
     fn start(&self) -> PyResult<Flow> {
         let writer = self.writer.get();
@@ -130,7 +113,7 @@ impl Draining {
     /// `writer.drain()`.
     pub(super) fn of_writer(writer: &StreamWriter, protocol: Obj) -> PyResult<Obj> {
         Self::begin(
-            Wait::new(&Draining::KIND),
+            &Draining::KIND,
             ObjCell::new(writer.as_any().own()),
             protocol,
         )
@@ -140,18 +123,20 @@ impl Draining {
     pub(super) fn of_protocol(protocol: &StreamReaderProtocol) -> PyResult<Obj> {
         static KIND: Kind = Draining::KIND.named("FlowControlMixin._drain_helper");
         let protocol = protocol.as_any().own();
-        Self::begin(Wait::new(&KIND), ObjCell::empty(), protocol)
+        Self::begin(&KIND, ObjCell::empty(), protocol)
     }
 
-    fn begin(wait: Wait, writer: ObjCell, protocol: Obj) -> PyResult<Obj> {
-        let body = Draining {
-            wait,
-            writer,
-            protocol: ObjCell::new(protocol),
-            failure: ObjCell::empty(),
-            helper: Inner::empty(),
-            phase: Cell::new(Phase::Fresh),
-        };
+    fn begin(kind: &'static Kind, writer: ObjCell, protocol: Obj) -> PyResult<Obj> {
+        let body = Draining::of_kind(
+            kind,
+            DrainingState {
+                writer,
+                protocol: ObjCell::new(protocol),
+                failure: ObjCell::empty(),
+                helper: Inner::empty(),
+                phase: Cell::new(Phase::Fresh),
+            },
+        );
         Ok(body.make()?.into_obj())
     }
 

@@ -2,7 +2,7 @@
 
 use super::reader::StreamReader;
 use super::reading::Reading;
-use crate::awaitable::{Awaitable, Kind};
+use crate::awaitable::Kind;
 use crate::kit::bytearray::to_bytes;
 use crate::kit::{err, ffi, value, Any, Obj, ObjCell, PyResult, Raised, Visitor};
 use crate::{import, intern, raise};

@@ -3,15 +3,15 @@
 use super::operation::Operation;
 use super::raise_exception;
 use super::reader::StreamReader;
-use crate::awaitable::{spec, Awaitable, Flow, Wait};
+use crate::awaitable::{spec, Awaitable, Flow, Waiting};
 use crate::kit::class::FreeList;
 use crate::kit::{err, Any, Class, Native, Obj, ObjCell, Own, PyResult, Visitor};
 use crate::raise;
 
 /// One read.
-#[repr(C)]
-pub(super) struct Reading {
-    wait: Wait,
+pub(super) type Reading = Waiting<ReadingState>;
+
+pub(super) struct ReadingState {
     reader: ObjCell,
     /// The exception that the reader was given while this waited.
     failure: ObjCell,
@@ -20,46 +20,29 @@ pub(super) struct Reading {
 
 static CLASS: Class = Class::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for Reading {
-    type Extra = ();
+impl Awaitable for Reading {
+    const NAME: &'static str = "StreamReader.read";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &CLASS
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
+    #[inline(always)]
+    fn spare() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(128);
+        Some(&LIST)
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
         visitor.cell(&self.reader);
         visitor.cell(&self.failure);
         self.operation.traverse(visitor);
     }
 
-    fn clear(&self) {
-        self.wait.clear();
+    fn unlink(&self) {
         self.reader.clear();
         self.failure.clear();
     }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-
-    #[inline(always)]
-    fn may_skip_finalizer(&self) -> bool {
-        self.wait.was_awaited()
-    }
-
-    #[inline(always)]
-    fn freelist() -> Option<&'static FreeList> {
-        static LIST: FreeList = FreeList::new(128);
-        Some(&LIST)
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for Reading {
-    const NAME: &'static str = "StreamReader.read";
 
     fn start(&self) -> PyResult<Flow> {
         let reader = self.reader()?;
@@ -86,12 +69,14 @@ unsafe impl Awaitable for Reading {
 impl Reading {
     /// A read, to be awaited.
     pub(super) fn begin(reader: &StreamReader, operation: Operation) -> PyResult<Obj> {
-        let body = Reading {
-            wait: Wait::new(operation.kind()),
-            reader: ObjCell::new(reader.as_any().own()),
-            failure: ObjCell::empty(),
-            operation,
-        };
+        let body = Reading::of_kind(
+            operation.kind(),
+            ReadingState {
+                reader: ObjCell::new(reader.as_any().own()),
+                failure: ObjCell::empty(),
+                operation,
+            },
+        );
         Ok(body.make()?.into_obj())
     }
 

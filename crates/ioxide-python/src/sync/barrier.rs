@@ -1,12 +1,13 @@
 //! Barrier: lets tasks go on when a number of them has arrived.
 
+use super::acquire::Acquired;
 use super::bound::{loop_getter, loop_method, LoopBound};
 use super::condition::waiting::ConditionWait;
 use super::condition::Condition;
 use super::lock::Lock;
 use super::{plain_repr, waiters};
 use crate::awaitable::inner::Inner;
-use crate::awaitable::{ready, Awaitable, Flow, Wait};
+use crate::awaitable::{ready, Awaitable, Flow, Waiting};
 use crate::kit::class::{Construct, WeakList};
 use crate::kit::send::Sent;
 use crate::kit::{
@@ -155,14 +156,13 @@ impl Barrier {
     }
 
     fn call(&self, errand: Errand) -> PyResult<Own<BarrierCall>> {
-        let body = BarrierCall {
-            wait: Wait::new(&BarrierCall::KIND),
+        let body = BarrierCall::with(BarrierCallState {
             barrier: self.own(),
             errand,
             phase: Cell::new(Phase::Entering),
             index: Cell::new(0),
             inner: Inner::empty(),
-        };
+        });
         body.make()
     }
 
@@ -205,9 +205,9 @@ enum Phase {
 }
 
 /// `Barrier.wait()`, `reset()` and `abort()`: what happens between taking the condition's lock and giving it back.
-#[repr(C)]
-struct BarrierCall {
-    wait: Wait,
+type BarrierCall = Waiting<BarrierCallState>;
+
+struct BarrierCallState {
     barrier: Own<Barrier>,
     errand: Errand,
     phase: Cell<Phase>,
@@ -219,38 +219,21 @@ struct BarrierCall {
 
 static CALL: Class = Class::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for BarrierCall {
-    type Extra = ();
+impl Awaitable for BarrierCall {
+    const NAME: &'static str = "Barrier.wait";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &CALL
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
+    fn visit(&self, visitor: &mut Visitor) {
         visitor.object(self.barrier.as_obj());
         self.inner.traverse(visitor);
     }
 
-    fn clear(&self) {
-        self.wait.clear();
+    fn unlink(&self) {
         self.inner.clear();
     }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-
-    #[inline(always)]
-    fn may_skip_finalizer(&self) -> bool {
-        self.wait.was_awaited()
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for BarrierCall {
-    const NAME: &'static str = "Barrier.wait";
 
     fn start(&self) -> PyResult<Flow> {
         let lock = self.lock()?;
@@ -263,7 +246,7 @@ unsafe impl Awaitable for BarrierCall {
 
     fn resume(&self) -> PyResult<Flow> {
         if self.phase.get() == Phase::Entering {
-            self.lock()?.admit(self.as_any());
+            self.lock()?.admit(self.as_any())?;
             return self.entered();
         }
         self.listened(self.inner.resume())
@@ -271,7 +254,8 @@ unsafe impl Awaitable for BarrierCall {
 
     fn throw(&self, exception: Obj) -> PyResult<Flow> {
         if self.phase.get() == Phase::Entering {
-            self.lock()?.dismiss(self.as_any(), &exception)?;
+            self.lock()?
+                .dismiss(self.as_any(), self.wait.is_woken(), &exception)?;
             return Err(err::restore(exception));
         }
         self.listened(self.inner.throw(&exception))

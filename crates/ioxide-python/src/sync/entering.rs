@@ -1,41 +1,33 @@
 //! `async with` on a lock whose `acquire` is not ours: awaits what it returns, and returns `None`.
 
 use crate::awaitable::inner::Inner;
-use crate::awaitable::{self, Awaitable, Flow, Wait};
+use crate::awaitable::{self, Awaitable, Flow, Waiting};
 use crate::intern;
 use crate::kit::send::Sent;
 use crate::kit::{Any, Class, Native, Obj, PyResult, Visitor};
 
-#[repr(C)]
-struct Entering {
-    wait: Wait,
+type Entering = Waiting<EnteringState>;
+
+struct EnteringState {
     inner: Inner,
 }
 
 static CLASS: Class = Class::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for Entering {
-    type Extra = ();
+impl Awaitable for Entering {
+    const NAME: &'static str = "__aenter__";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &CLASS
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
+    fn visit(&self, visitor: &mut Visitor) {
         self.inner.traverse(visitor);
     }
 
-    fn clear(&self) {
-        self.wait.clear();
+    fn unlink(&self) {
         self.inner.clear();
     }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for Entering {
-    const NAME: &'static str = "__aenter__";
 
     fn start(&self) -> PyResult<Flow> {
         follow(self.inner.resume())
@@ -61,10 +53,7 @@ fn follow(sent: PyResult<Sent>) -> PyResult<Flow> {
 pub(super) fn enter(lock: &Any) -> PyResult<Obj> {
     let inner = Inner::empty();
     inner.begin(&*lock.method0(intern!("acquire"))?)?;
-    let body = Entering {
-        wait: Wait::new(&Entering::KIND),
-        inner,
-    };
+    let body = Entering::with(EnteringState { inner });
     Ok(body.make()?.into_obj())
 }
 

@@ -3,7 +3,7 @@
 use super::bound::{loop_getter, loop_method, LoopBound};
 use super::describe;
 use super::waiters::{self, WaitList, Wakes};
-use crate::awaitable::{Awaitable, Flow, Wait};
+use crate::awaitable::{Awaitable, Flow, Waiting};
 use crate::kit::class::{Construct, FreeList, WeakList};
 use crate::kit::{
     err, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult, Signature,
@@ -108,10 +108,7 @@ impl Event {
     }
 
     fn wait(&self) -> PyResult<Own<EventWait>> {
-        let body = EventWait {
-            wait: Wait::new(&EventWait::KIND),
-            event: self.own(),
-        };
+        let body = EventWait::with(EventWaitState { event: self.own() });
         body.make()
     }
 
@@ -122,50 +119,30 @@ impl Event {
 }
 
 /// `Event.wait()`.
-#[repr(C)]
-struct EventWait {
-    wait: Wait,
+type EventWait = Waiting<EventWaitState>;
+
+struct EventWaitState {
     event: Own<Event>,
 }
 
 static WAIT: Class = Class::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for EventWait {
-    type Extra = ();
+impl Awaitable for EventWait {
+    const NAME: &'static str = "Event.wait";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &WAIT
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
-        visitor.object(self.event.as_obj());
-    }
-
-    fn clear(&self) {
-        self.wait.clear();
-    }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-
     #[inline(always)]
-    fn may_skip_finalizer(&self) -> bool {
-        self.wait.was_awaited()
-    }
-
-    #[inline(always)]
-    fn freelist() -> Option<&'static FreeList> {
+    fn spare() -> Option<&'static FreeList> {
         static LIST: FreeList = FreeList::new(256);
         Some(&LIST)
     }
-}
 
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for EventWait {
-    const NAME: &'static str = "Event.wait";
+    fn visit(&self, visitor: &mut Visitor) {
+        visitor.object(self.event.as_obj());
+    }
 
     fn start(&self) -> PyResult<Flow> {
         if self.event.enlist(self.as_any())? {

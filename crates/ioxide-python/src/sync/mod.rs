@@ -9,6 +9,7 @@
 //!    lists of a Queue until it is woken.
 //! 2. Nothing of a list is borrowed while Python code runs: a foreign waiter's methods may change the list.
 
+mod acquire;
 mod barrier;
 mod bound;
 mod condition;

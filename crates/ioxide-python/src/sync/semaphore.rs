@@ -1,14 +1,12 @@
 //! Semaphore and BoundedSemaphore: a counter that tasks wait to be above zero.
 
+use super::acquire::{self, Acquired, Places};
 use super::bound::{loop_getter, loop_method, LoopBound};
-use super::waiters::{self, WaitList, Wakes};
-use super::{describe, entering, held, is_plain};
-use crate::awaitable::again::Again;
-use crate::awaitable::ready;
-use crate::awaitable::{Awaitable, Flow, Wait};
-use crate::kit::class::{Construct, FreeList, WeakList};
+use super::waiters::{WaitList, Wakes};
+use super::{describe, is_plain};
+use crate::kit::class::{Construct, WeakList};
 use crate::kit::{
-    err, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult, Signature,
+    err, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, PyResult, Signature,
     Visitor,
 };
 use crate::{errors, raise};
@@ -89,16 +87,18 @@ impl Construct for Semaphore {
     }
 }
 
-impl Semaphore {
+impl Acquired for Semaphore {
+    const NAME: &'static str = "Semaphore.acquire";
+
+    #[inline(always)]
+    fn places() -> &'static Places {
+        static PLACES: Places = Places::new();
+        &PLACES
+    }
+
     #[inline(always)]
     fn is_plain(&self) -> bool {
         is_plain(self.as_any(), &CLASS, &self.dict) || is_plain(self.as_any(), &BOUNDED, &self.dict)
-    }
-
-    /// Whether who comes now has to wait, be it only because others wait already.
-    #[inline]
-    fn locked(&self) -> PyResult<bool> {
-        Ok(self.value.get() == 0 || !self.waiters.all_cancelled()?)
     }
 
     #[inline]
@@ -108,6 +108,28 @@ impl Semaphore {
             self.value.set(self.value.get() - 1);
         }
         Ok(free)
+    }
+
+    #[inline]
+    fn enlist(&self, waiter: &Any) -> PyResult<()> {
+        self.bound.require(self.as_any())?;
+        self.waiters.push(waiter);
+        Ok(())
+    }
+
+    #[inline]
+    fn admit(&self, waiter: &Any) -> PyResult<()> {
+        self.waiters.remove(waiter);
+        self.wake_as_many_as_allowed()
+    }
+
+    /// What was given to a waiter that is cancelled goes back.
+    fn dismiss(&self, waiter: &Any, woken: bool, exception: &Any) -> PyResult<()> {
+        self.waiters.remove(waiter);
+        if woken && err::is_a(exception, errors::cancelled()?) {
+            self.value.set(self.value.get().saturating_add(1));
+        }
+        self.wake_as_many_as_allowed()
     }
 
     fn release(&self) -> PyResult<()> {
@@ -121,6 +143,14 @@ impl Semaphore {
         }
         self.value.set(self.value.get().saturating_add(1));
         self.wake_next().map(drop)
+    }
+}
+
+impl Semaphore {
+    /// Whether who comes now has to wait, be it only because others wait already.
+    #[inline]
+    fn locked(&self) -> PyResult<bool> {
+        Ok(self.value.get() == 0 || !self.waiters.all_cancelled()?)
     }
 
     /// Gives one to the first who still waits; it is counted as taken from now on.
@@ -138,30 +168,6 @@ impl Semaphore {
     fn wake_as_many_as_allowed(&self) -> PyResult<()> {
         while self.value.get() > 0 && self.wake_next()? {}
         Ok(())
-    }
-
-    fn acquire(&self) -> PyResult<Own<Acquire>> {
-        Acquire::new(self, false)
-    }
-
-    /// `__aenter__`: what is free is taken at once, which nobody can tell from taking it when awaited.
-    fn enter(&self) -> PyResult<Obj> {
-        if !self.is_plain() {
-            return entering::enter(self.as_any());
-        }
-        if self.try_acquire()? {
-            return Ok(ready::nothing());
-        }
-        Ok(Acquire::new(self, true)?.into_obj())
-    }
-
-    /// `__aexit__`.
-    fn exit(&self) -> PyResult<Obj> {
-        if !self.is_plain() {
-            return entering::exit(self.as_any());
-        }
-        self.release()?;
-        Ok(ready::nothing())
     }
 
     fn repr(&self) -> PyResult<Obj> {
@@ -183,116 +189,6 @@ impl Semaphore {
         };
         self.value.set(value.to_i64()?);
         Ok(())
-    }
-}
-
-/// `Semaphore.acquire()`.
-#[repr(C)]
-struct Acquire {
-    wait: Wait,
-    /// Until this is over.
-    semaphore: ObjCell,
-    /// Whether `async with` awaits this, which wants `None`.
-    entering: Cell<bool>,
-}
-
-static ACQUIRE: Class = Class::new();
-static AGAIN: Again = Again::new();
-
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for Acquire {
-    type Extra = ();
-
-    fn class() -> &'static Class {
-        &ACQUIRE
-    }
-
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
-        visitor.cell(&self.semaphore);
-    }
-
-    fn clear(&self) {
-        self.wait.clear();
-        self.semaphore.clear();
-    }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-
-    #[inline(always)]
-    fn may_skip_finalizer(&self) -> bool {
-        self.wait.was_awaited()
-    }
-
-    #[inline(always)]
-    fn freelist() -> Option<&'static FreeList> {
-        static LIST: FreeList = FreeList::new(256);
-        Some(&LIST)
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for Acquire {
-    const NAME: &'static str = "Semaphore.acquire";
-
-    fn start(&self) -> PyResult<Flow> {
-        let semaphore = self.semaphore()?;
-        if semaphore.try_acquire()? {
-            return Ok(self.over());
-        }
-        semaphore.bound.require(semaphore.as_any())?;
-        semaphore.waiters.push(self.as_any());
-        Ok(Flow::Park)
-    }
-
-    fn resume(&self) -> PyResult<Flow> {
-        let semaphore = self.semaphore()?;
-        semaphore.waiters.remove(self.as_any());
-        semaphore.wake_as_many_as_allowed()?;
-        Ok(self.over())
-    }
-
-    fn throw(&self, exception: Obj) -> PyResult<Flow> {
-        let semaphore = self.semaphore()?;
-        semaphore.waiters.remove(self.as_any());
-        if self.wait.is_woken() && err::is_a(&exception, errors::cancelled()?) {
-            // What was given to this one goes back.
-            semaphore.value.set(semaphore.value.get().saturating_add(1));
-        }
-        semaphore.wake_as_many_as_allowed()?;
-        Err(err::restore(exception))
-    }
-}
-
-impl Acquire {
-    fn new(semaphore: &Semaphore, entering: bool) -> PyResult<Own<Acquire>> {
-        if let Some(again) = AGAIN.take::<Acquire>() {
-            again.semaphore.set(semaphore.as_any().own());
-            again.entering.set(entering);
-            return Ok(again);
-        }
-        let body = Acquire {
-            wait: Wait::new(&Acquire::KIND),
-            semaphore: ObjCell::new(semaphore.as_any().own()),
-            entering: Cell::new(entering),
-        };
-        body.make()
-    }
-
-    fn semaphore(&self) -> PyResult<Own<Semaphore>> {
-        held(&self.semaphore)
-    }
-
-    fn over(&self) -> Flow {
-        self.semaphore.clear();
-        AGAIN.keep(self);
-        Flow::Return(if self.entering.get() {
-            Obj::none()
-        } else {
-            value::bool(true)
-        })
     }
 }
 
@@ -341,7 +237,7 @@ impl Construct for BoundedSemaphore {
 }
 
 pub(super) fn build() -> PyResult<()> {
-    waiters::spec::<Acquire>(c"ioxide.SemaphoreAcquire").build(&ACQUIRE)?;
+    acquire::build::<Semaphore>(c"ioxide.SemaphoreAcquire")?;
     let semaphore = ClassSpec::new::<Semaphore>(c"ioxide.Semaphore")
         .doc(c"A counter: acquire() takes one and waits while there is none, release() puts one back.")
         .short_name()
@@ -353,13 +249,13 @@ pub(super) fn build() -> PyResult<()> {
         .methods([
             crate::method!(noargs Semaphore, "locked", Semaphore::locked,
                 "Whether acquire() would have to wait."),
-            crate::method!(noargs Semaphore, "acquire", Semaphore::acquire,
+            crate::method!(noargs Semaphore, "acquire", acquire::acquire::<Semaphore>,
                 "Waits until the counter is above zero, takes one and returns True."),
             crate::method!(noargs Semaphore, "release", Semaphore::release,
                 "Puts one back and wakes who is next."),
-            crate::method!(noargs Semaphore, "__aenter__", Semaphore::enter, "Acquires."),
+            crate::method!(noargs Semaphore, "__aenter__", acquire::enter::<Semaphore>, "Acquires."),
             crate::method!(args Semaphore, "__aexit__",
-                |this: &Semaphore, _: Args<'_>| this.exit(), "Releases."),
+                |this: &Semaphore, _: Args<'_>| acquire::exit(this), "Releases."),
             loop_method!(Semaphore),
         ])
         .getset([

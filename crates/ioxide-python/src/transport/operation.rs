@@ -4,7 +4,7 @@
 //! one that is cancelled has taken nothing from the kernel that would be lost.
 
 use super::create::native_loop;
-use crate::awaitable::{spec, Awaitable, Flow, Wait};
+use crate::awaitable::{spec, Awaitable, Flow, Waiting};
 use crate::kit::buffer::Buffer;
 use crate::kit::class::FreeList;
 use crate::kit::{
@@ -42,9 +42,9 @@ impl Action {
 }
 
 /// The awaitable of an operation.
-#[repr(C)]
-pub(crate) struct SocketOperation {
-    wait: Wait,
+pub(crate) type SocketOperation = Waiting<SocketOperationState>;
+
+pub(crate) struct SocketOperationState {
     event_loop: ObjCell,
     socket: ObjCell,
     /// The buffer to fill, or what is sent.
@@ -62,45 +62,6 @@ pub(crate) struct SocketOperation {
 
 static CLASS: Class = Class::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for SocketOperation {
-    type Extra = ();
-
-    fn class() -> &'static Class {
-        &CLASS
-    }
-
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
-        for cell in self.cells() {
-            visitor.cell(cell);
-        }
-    }
-
-    fn clear(&self) {
-        self.wait.clear();
-        for cell in self.cells() {
-            cell.clear();
-        }
-        self.let_go();
-    }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-
-    #[inline(always)]
-    fn may_skip_finalizer(&self) -> bool {
-        self.wait.was_awaited()
-    }
-
-    #[inline(always)]
-    fn freelist() -> Option<&'static FreeList> {
-        static LIST: FreeList = FreeList::new(128);
-        Some(&LIST)
-    }
-}
-
 /// How an attempt ended.
 enum Attempt {
     Done(Obj),
@@ -108,9 +69,31 @@ enum Attempt {
     Blocked,
 }
 
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for SocketOperation {
+impl Awaitable for SocketOperation {
     const NAME: &'static str = "sock_recv";
+
+    fn place() -> &'static Class {
+        &CLASS
+    }
+
+    #[inline(always)]
+    fn spare() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(128);
+        Some(&LIST)
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
+        for cell in self.cells() {
+            visitor.cell(cell);
+        }
+    }
+
+    fn unlink(&self) {
+        for cell in self.cells() {
+            cell.clear();
+        }
+        self.let_go();
+    }
 
     fn start(&self) -> PyResult<Flow> {
         self.check()?;
@@ -404,17 +387,19 @@ fn make(event_loop: &EventLoop, request: &Request<'_>) -> PyResult<Obj> {
     };
     let cell =
         |object: Option<&Any>| object.map_or_else(ObjCell::empty, |any| ObjCell::new(any.own()));
-    let operation = SocketOperation {
-        wait: Wait::new(kind),
-        event_loop: ObjCell::new(event_loop.object()),
-        socket: cell(request.socket),
-        data: cell(request.data),
-        address: cell(request.address),
-        view: UnsafeCell::new(None),
-        action: request.action,
-        count: Cell::new(request.count),
-        watched: Cell::new(-1),
-    };
+    let operation = SocketOperation::of_kind(
+        kind,
+        SocketOperationState {
+            event_loop: ObjCell::new(event_loop.object()),
+            socket: cell(request.socket),
+            data: cell(request.data),
+            address: cell(request.address),
+            view: UnsafeCell::new(None),
+            action: request.action,
+            count: Cell::new(request.count),
+            watched: Cell::new(-1),
+        },
+    );
     Ok(operation.make()?.into_obj())
 }
 

@@ -3,6 +3,7 @@
 //! The lock is nearly always our own and plain: then everything happens without a Python call. Any other lock is
 //! used through its methods.
 
+use super::acquire::{self, Acquired};
 use super::bound::{loop_getter, loop_method, LoopBound};
 use super::lock::Lock;
 use super::waiters::{WaitList, Wakes};
@@ -136,7 +137,7 @@ impl Condition {
     /// `__aenter__`.
     fn enter(&self) -> PyResult<Obj> {
         match self.native_lock() {
-            Some(lock) => lock.enter(),
+            Some(lock) => acquire::enter(&*lock),
             None => entering::enter(self.as_any()),
         }
     }
@@ -144,7 +145,7 @@ impl Condition {
     /// `__aexit__`.
     fn exit(&self) -> PyResult<Obj> {
         match self.native_lock() {
-            Some(lock) => lock.exit(),
+            Some(lock) => acquire::exit(&*lock),
             None => entering::exit(self.as_any()),
         }
     }

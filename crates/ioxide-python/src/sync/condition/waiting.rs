@@ -7,11 +7,12 @@
 //! | Relocking | the lock | having the lock; a cancellation is kept until then |
 //! | RelockingElsewhere | – (the foreign lock's affair) | as Relocking |
 
+use super::super::acquire::Acquired;
 use super::super::lock::Lock;
 use super::super::waiters;
 use super::Condition;
 use crate::awaitable::inner::Inner;
-use crate::awaitable::{Awaitable, Flow, Wait};
+use crate::awaitable::{Awaitable, Flow, Waiting};
 use crate::kit::class::FreeList;
 use crate::kit::send::Sent;
 use crate::kit::{err, value, Any, Class, Native, Obj, ObjCell, Own, PyResult, Raised, Visitor};
@@ -26,9 +27,9 @@ enum Phase {
 }
 
 /// The awaitable of both methods.
-#[repr(C)]
-pub(in crate::sync) struct ConditionWait {
-    wait: Wait,
+pub(in crate::sync) type ConditionWait = Waiting<ConditionWaitState>;
+
+pub(in crate::sync) struct ConditionWaitState {
     condition: Own<Condition>,
     /// Of `wait_for`.
     predicate: ObjCell,
@@ -41,48 +42,31 @@ pub(in crate::sync) struct ConditionWait {
 
 static CLASS: Class = Class::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for ConditionWait {
-    type Extra = ();
+impl Awaitable for ConditionWait {
+    const NAME: &'static str = "Condition.wait";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &CLASS
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
+    #[inline(always)]
+    fn spare() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(256);
+        Some(&LIST)
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
         visitor.object(self.condition.as_obj());
         visitor.cell(&self.predicate);
         visitor.cell(&self.error);
         self.inner.traverse(visitor);
     }
 
-    fn clear(&self) {
-        self.wait.clear();
+    fn unlink(&self) {
         self.predicate.clear();
         self.error.clear();
         self.inner.clear();
     }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-
-    #[inline(always)]
-    fn may_skip_finalizer(&self) -> bool {
-        self.wait.was_awaited()
-    }
-
-    #[inline(always)]
-    fn freelist() -> Option<&'static FreeList> {
-        static LIST: FreeList = FreeList::new(256);
-        Some(&LIST)
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for ConditionWait {
-    const NAME: &'static str = "Condition.wait";
 
     fn start(&self) -> PyResult<Flow> {
         match self.predicate_holds()? {
@@ -98,7 +82,7 @@ unsafe impl Awaitable for ConditionWait {
                 self.relock(self.acquire())
             }
             Phase::Relocking => {
-                self.lock()?.admit(self.as_any());
+                self.lock()?.admit(self.as_any())?;
                 self.relocked()
             }
             Phase::RelockingElsewhere => self.relock(follow(self.inner.resume())),
@@ -113,7 +97,9 @@ unsafe impl Awaitable for ConditionWait {
                 self.relock(self.acquire())
             }
             Phase::Relocking => {
-                let dismissed = self.lock()?.dismiss(self.as_any(), &exception);
+                let dismissed =
+                    self.lock()?
+                        .dismiss(self.as_any(), self.wait.is_woken(), &exception);
                 self.relock(dismissed.and(Err(err::restore(exception))))
             }
             Phase::RelockingElsewhere => self.relock(follow(self.inner.throw(&exception))),
@@ -134,14 +120,13 @@ impl ConditionWait {
         condition: &Condition,
         predicate: Option<&Any>,
     ) -> PyResult<Own<ConditionWait>> {
-        let body = ConditionWait {
-            wait: Wait::new(&ConditionWait::KIND),
+        let body = ConditionWait::with(ConditionWaitState {
             condition: condition.own(),
             predicate: ObjCell::empty(),
             phase: Cell::new(Phase::Listening),
             error: ObjCell::empty(),
             inner: Inner::empty(),
-        };
+        });
         if let Some(predicate) = predicate {
             body.predicate.set(predicate.own());
         }

@@ -3,13 +3,13 @@
 use super::super::{held, waiters};
 use super::{shut_down, Queue};
 use crate::awaitable::again::Again;
-use crate::awaitable::{Awaitable, Flow, Wait};
+use crate::awaitable::{Awaitable, Flow, Waiting};
 use crate::kit::class::FreeList;
 use crate::kit::{err, Class, Native, Obj, ObjCell, Own, PyResult, Visitor};
 
-#[repr(C)]
-pub(super) struct Get {
-    wait: Wait,
+pub(super) type Get = Waiting<GetState>;
+
+pub(super) struct GetState {
     /// Until this is over.
     queue: ObjCell,
 }
@@ -17,43 +17,26 @@ pub(super) struct Get {
 static CLASS: Class = Class::new();
 static AGAIN: Again = Again::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for Get {
-    type Extra = ();
+impl Awaitable for Get {
+    const NAME: &'static str = "Queue.get";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &CLASS
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
-        visitor.cell(&self.queue);
-    }
-
-    fn clear(&self) {
-        self.wait.clear();
-        self.queue.clear();
-    }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-
     #[inline(always)]
-    fn may_skip_finalizer(&self) -> bool {
-        self.wait.was_awaited()
-    }
-
-    #[inline(always)]
-    fn freelist() -> Option<&'static FreeList> {
+    fn spare() -> Option<&'static FreeList> {
         static LIST: FreeList = FreeList::new(256);
         Some(&LIST)
     }
-}
 
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for Get {
-    const NAME: &'static str = "Queue.get";
+    fn visit(&self, visitor: &mut Visitor) {
+        visitor.cell(&self.queue);
+    }
+
+    fn unlink(&self) {
+        self.queue.clear();
+    }
 
     fn start(&self) -> PyResult<Flow> {
         let queue = self.queue()?;
@@ -103,10 +86,9 @@ impl Queue {
             again.queue.set(self.as_any().own());
             return Ok(again);
         }
-        let body = Get {
-            wait: Wait::new(&Get::KIND),
+        let body = Get::with(GetState {
             queue: ObjCell::new(self.as_any().own()),
-        };
+        });
         body.make()
     }
 }

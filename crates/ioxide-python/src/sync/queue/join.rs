@@ -3,12 +3,12 @@
 use super::super::event::Event;
 use super::super::waiters;
 use super::Queue;
-use crate::awaitable::{Awaitable, Flow, Wait};
+use crate::awaitable::{Awaitable, Flow, Waiting};
 use crate::kit::{err, Any, Class, Native, Obj, ObjCell, Own, PyResult, Visitor};
 
-#[repr(C)]
-pub(super) struct Join {
-    wait: Wait,
+pub(super) type Join = Waiting<JoinState>;
+
+pub(super) struct JoinState {
     queue: Own<Queue>,
     /// The event in whose list this stands.
     event: ObjCell,
@@ -16,38 +16,21 @@ pub(super) struct Join {
 
 static CLASS: Class = Class::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for Join {
-    type Extra = ();
+impl Awaitable for Join {
+    const NAME: &'static str = "Queue.join";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &CLASS
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
+    fn visit(&self, visitor: &mut Visitor) {
         visitor.object(self.queue.as_obj());
         visitor.cell(&self.event);
     }
 
-    fn clear(&self) {
-        self.wait.clear();
+    fn unlink(&self) {
         self.event.clear();
     }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-
-    #[inline(always)]
-    fn may_skip_finalizer(&self) -> bool {
-        self.wait.was_awaited()
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for Join {
-    const NAME: &'static str = "Queue.join";
 
     fn start(&self) -> PyResult<Flow> {
         if self.queue.unfinished.get() <= 0 {
@@ -83,11 +66,10 @@ impl Join {
 
 impl Queue {
     pub(super) fn join(&self) -> PyResult<Own<Join>> {
-        let body = Join {
-            wait: Wait::new(&Join::KIND),
+        let body = Join::with(JoinState {
             queue: self.own(),
             event: ObjCell::empty(),
-        };
+        });
         body.make()
     }
 }

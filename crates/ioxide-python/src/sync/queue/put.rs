@@ -3,13 +3,13 @@
 use super::super::{held, waiters};
 use super::{shut_down, Queue};
 use crate::awaitable::again::Again;
-use crate::awaitable::{Awaitable, Flow, Wait};
+use crate::awaitable::{Awaitable, Flow, Waiting};
 use crate::kit::class::FreeList;
 use crate::kit::{err, Any, Class, Native, Obj, ObjCell, Own, PyResult, Visitor};
 
-#[repr(C)]
-pub(super) struct Put {
-    wait: Wait,
+pub(super) type Put = Waiting<PutState>;
+
+pub(super) struct PutState {
     /// Until this is over, as the item.
     queue: ObjCell,
     item: ObjCell,
@@ -18,45 +18,28 @@ pub(super) struct Put {
 static CLASS: Class = Class::new();
 static AGAIN: Again = Again::new();
 
-// SAFETY: `repr(C)`, begins with `Wait`, and the class is built from it below.
-unsafe impl Native for Put {
-    type Extra = ();
+impl Awaitable for Put {
+    const NAME: &'static str = "Queue.put";
 
-    fn class() -> &'static Class {
+    fn place() -> &'static Class {
         &CLASS
     }
 
-    fn traverse(&self, visitor: &mut Visitor) {
-        self.wait.traverse(visitor);
+    #[inline(always)]
+    fn spare() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(256);
+        Some(&LIST)
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
         visitor.cell(&self.queue);
         visitor.cell(&self.item);
     }
 
-    fn clear(&self) {
-        self.wait.clear();
+    fn unlink(&self) {
         self.queue.clear();
         self.item.clear();
     }
-
-    fn finalize(&self) {
-        self.wait.warn_if_never_awaited();
-    }
-
-    #[inline(always)]
-    fn may_skip_finalizer(&self) -> bool {
-        self.wait.was_awaited()
-    }
-
-    #[inline(always)]
-    fn freelist() -> Option<&'static FreeList> {
-        static LIST: FreeList = FreeList::new(256);
-        Some(&LIST)
-    }
-}
-
-// SAFETY: begins with `Wait`.
-unsafe impl Awaitable for Put {
-    const NAME: &'static str = "Queue.put";
 
     fn start(&self) -> PyResult<Flow> {
         let queue = self.queue()?;
@@ -108,11 +91,10 @@ impl Queue {
             again.item.set(item.own());
             return Ok(again);
         }
-        let body = Put {
-            wait: Wait::new(&Put::KIND),
+        let body = Put::with(PutState {
             queue: ObjCell::new(self.as_any().own()),
             item: ObjCell::new(item.own()),
-        };
+        });
         body.make()
     }
 }
