@@ -173,7 +173,7 @@ impl Handle {
         Ok(handle)
     }
 
-    /// Handles that wait are kept from the collector: the ready queue and the heap of timers answer for them, and a
+    /// Handles that wait are kept from the collector: the ready queue and the queue of timers answer for them, and a
     /// crowd of them is not looked at again and again while it grows. From here on the collector sees this one.
     #[inline(always)]
     pub(crate) fn reveal(&self) {

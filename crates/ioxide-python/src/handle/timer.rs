@@ -22,7 +22,7 @@ pub(crate) struct TimerHandle {
     handle: Handle,
     /// Seconds on the loop's clock.
     when: Cell<f64>,
-    /// The place in the heap, or where it was before the timer went off.
+    /// The place among the timers, or where it was before the timer went off.
     key: Cell<Option<TimerKey>>,
 }
 
@@ -99,7 +99,7 @@ impl TimerHandle {
             when: Cell::new(when),
             key: Cell::new(None),
         };
-        // SAFETY: the heap answers for it, and it is revealed when it leaves.
+        // SAFETY: the queue of timers answers for it, and it is revealed when it leaves.
         let timer = unsafe { timer.make_hidden() }?;
         if event_loop.debug() {
             timer.handle.note_source()?;
@@ -126,7 +126,7 @@ impl TimerHandle {
         value::float(self.when.get())
     }
 
-    /// Whether a loop has it in its heap.
+    /// Whether a loop has it among its timers.
     fn is_scheduled(&self) -> bool {
         if let Some(rare) = self.handle.details.rare() {
             if rare.scheduled.get() {

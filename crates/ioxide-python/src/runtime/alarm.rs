@@ -17,7 +17,7 @@ use std::cell::Cell;
 pub(crate) struct Alarm {
     /// The native loop, or the handle of a loop that is not ours; nothing while disarmed.
     owner: ObjCell,
-    /// The timer on the native loop's heap; none for one that went straight into the ready queue.
+    /// The timer in the native loop's queue; none for one that went straight into the ready queue.
     key: Cell<Option<TimerKey>>,
     /// How many of those in the ready queue are to be ignored.
     stale: Cell<u32>,

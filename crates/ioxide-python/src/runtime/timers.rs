@@ -6,7 +6,7 @@ use super::EventLoop;
 use crate::awaitable::sleep::Sleep;
 use crate::handle::timer::TimerHandle;
 use crate::kit::{err, Native, Own, Visitor, Word};
-use ioxide_core::timers::{TimerHeap, TimerKey};
+use ioxide_core::timers::{TimerKey, TimerQueue};
 use std::cell::UnsafeCell;
 use std::mem::ManuallyDrop;
 
@@ -70,12 +70,12 @@ impl Drop for Packed {
     }
 }
 
-/// The heap of timers. Nothing in here runs Python code, except `clear`.
-pub(crate) struct Timers(UnsafeCell<TimerHeap<Packed>>);
+/// All timers. Nothing in here runs Python code, except `clear`.
+pub(crate) struct Timers(UnsafeCell<TimerQueue<Packed>>);
 
 impl Timers {
     pub(crate) fn new() -> Timers {
-        Timers(UnsafeCell::new(TimerHeap::default()))
+        Timers(UnsafeCell::new(TimerQueue::default()))
     }
 
     #[allow(
@@ -83,14 +83,14 @@ impl Timers {
         reason = "private; each use ends before anything else can run"
     )]
     #[inline(always)]
-    fn heap(&self) -> &mut TimerHeap<Packed> {
+    fn queue(&self) -> &mut TimerQueue<Packed> {
         // SAFETY: the interpreter lock is held and no method keeps the borrow while calling out.
         unsafe { &mut *self.0.get() }
     }
 
     #[inline]
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        self.heap().next_deadline()
+        self.queue().next_deadline()
     }
 
     /// Whether one has a deadline of `now` or earlier.
@@ -101,21 +101,21 @@ impl Timers {
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.heap().len()
+        self.queue().len()
     }
 
     /// Whether the timer has not gone off.
     pub(crate) fn contains(&self, key: TimerKey) -> bool {
-        self.heap().contains(key)
+        self.queue().contains(key)
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.heap().is_empty()
+        self.queue().is_empty()
     }
 
     pub(crate) fn traverse(&self, visitor: &mut Visitor) {
-        for timer in self.heap().iter() {
+        for timer in self.queue().iter() {
             match &*timer.view() {
                 Timer::Handle(timer) => timer.handle().show_waiting(visitor),
                 Timer::Sleep(sleep) => visitor.object(sleep.as_obj()),
@@ -126,7 +126,7 @@ impl Timers {
 
     /// The handles that wait, in no particular order.
     pub(crate) fn handles(&self) -> Vec<crate::kit::Obj> {
-        self.heap()
+        self.queue()
             .iter()
             .filter_map(|timer| match &*timer.view() {
                 Timer::Handle(handle) => Some(handle.as_obj().clone()),
@@ -136,7 +136,7 @@ impl Timers {
     }
 
     pub(crate) fn clear(&self) {
-        let dropped = self.heap().drain();
+        let dropped = self.queue().drain();
         for timer in &dropped {
             if let Timer::Handle(timer) = &*timer.view() {
                 timer.handle().reveal_if_held();
@@ -149,13 +149,13 @@ impl Timers {
 impl EventLoop {
     #[inline]
     pub(crate) fn add_timer(&self, deadline: u64, timer: Timer) -> TimerKey {
-        self.timers.heap().insert(deadline, Packed::pack(timer))
+        self.timers.queue().insert(deadline, Packed::pack(timer))
     }
 
     /// Takes a timer out; false for one that has gone off, which is gone already.
     #[inline]
     pub(crate) fn remove_timer(&self, key: TimerKey) -> bool {
-        let removed = self.timers.heap().remove(key);
+        let removed = self.timers.queue().remove(key);
         removed.is_some()
     }
 
@@ -173,9 +173,9 @@ impl EventLoop {
     /// Makes everything ready that is due.
     #[inline]
     pub(crate) fn expire(&self, now: u64) {
-        while let Some(timer) = self.timers.heap().pop_due(now) {
+        while let Some(timer) = self.timers.queue().pop_due(now) {
             // It is not looked at before its turn: among very many timers each one has to be fetched from memory, which
-            // is on its way while the others leave the heap.
+            // is on its way while the others leave the queue.
             timer.0.prefetch();
             self.ready.push(match timer.unpack() {
                 Timer::Handle(handle) => Work::Handle(handle.into_handle()),
