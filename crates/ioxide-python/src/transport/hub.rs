@@ -2,6 +2,7 @@
 //! the turn.
 
 use super::channel::Channel;
+use super::large::LargeBytes;
 use crate::kit::{err, value, Native, Obj, PyResult, Visitor};
 use crate::runtime::EventLoop;
 use std::cell::{Cell, UnsafeCell};
@@ -34,6 +35,8 @@ pub(crate) struct Hub {
     spares: UnsafeCell<Vec<Vec<u8>>>,
     /// Bytes objects that programs were given, and have let go of.
     again: UnsafeCell<Vec<Obj>>,
+    /// The same, of large ones.
+    pub(crate) large: LargeBytes,
     /// Transports with bytes for the end of the turn. Empty between turns.
     flushing: UnsafeCell<Vec<Obj>>,
     /// Counts turns, and wraps around.
@@ -49,6 +52,7 @@ impl Hub {
             sealed: UnsafeCell::new(Vec::new()),
             spares: UnsafeCell::new(Vec::new()),
             again: UnsafeCell::new(Vec::new()),
+            large: LargeBytes::new(),
             flushing: UnsafeCell::new(Vec::new()),
             turn: Cell::new(0),
             in_batch: Cell::new(false),
@@ -230,6 +234,7 @@ impl Hub {
         // SAFETY: as above.
         let spares = unsafe { std::mem::take(&mut *self.again.get()) };
         drop(spares);
+        self.large.clear();
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) mod descriptor;
 pub(crate) mod feed;
 pub(crate) mod flow;
 pub(crate) mod hub;
+mod large;
 pub(crate) mod listener;
 pub(crate) mod methods;
 pub(crate) mod operation;

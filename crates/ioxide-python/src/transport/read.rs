@@ -135,10 +135,15 @@ impl Channel {
             return None;
         }
         let capacity = waiting.min(LARGEST);
-        let filled = value::bytes_filled(capacity, |space| match self.receive(space) {
+        let fill = |space: &mut [MaybeUninit<u8>]| match self.receive(space) {
             Received::Bytes(count) => Ok(count),
             other => Err(other),
+        };
+        let filled = self.base.with_loop(|event_loop| {
+            let filled = event_loop.hub.large.filled(capacity, fill);
+            Ok(Some(filled))
         });
+        let filled = filled.and_then(|filled| filled.unwrap_or(Ok(Err(Received::Nothing))));
         Some(Large {
             filled,
             more: waiting > capacity,
@@ -185,24 +190,20 @@ impl Channel {
         if self.large.get() && reader.read_later()? {
             return Ok(false);
         }
-        let (received, capacity) = self.receive_into(&reader)?;
-        match received {
-            Received::Bytes(count) => {
-                self.delivered(reader.after_feeding(), "data_received")?;
-                Ok(count == capacity)
-            }
-            received => self.without_bytes(received).map(|()| false),
+        match self.receive_into(&reader)? {
+            // If the buffer was full, there may be more; but to join it with this costs more than another turn.
+            Received::Bytes(_) => self.delivered(reader.after_feeding(), "data_received")?,
+            received => self.without_bytes(received)?,
         }
+        Ok(false)
     }
 
-    /// Receives into the reader, which is told by the caller; also gives back how much would have fitted.
+    /// Receives into the reader, which is told by the caller.
     #[inline]
-    fn receive_into(&self, reader: &StreamReader) -> PyResult<(Received, usize)> {
-        let mut capacity = 0;
+    fn receive_into(&self, reader: &StreamReader) -> PyResult<Received> {
         let mut taken = Ok(());
         let received = self.base.with_loop(|event_loop| {
             let space = event_loop.hub.buffer();
-            capacity = space.len();
             let received = self.receive(space);
             if let Received::Bytes(count) = received {
                 self.large.set(count >= LARGE);
@@ -212,7 +213,7 @@ impl Channel {
             Ok(received)
         })?;
         self.delivered(taken, "data_received")?;
-        Ok((received, capacity))
+        Ok(received)
     }
 
     /// Reads what [`StreamReader::read_later`] has left for the coroutine that goes on now. What is not bytes the
@@ -231,8 +232,13 @@ impl Channel {
                 Ok(Err(received)) => return self.unless_failed(received),
                 Err(raised) => Err(raised),
             },
-            None => match self.receive_into(reader)?.0 {
+            None => match self.receive_into(reader)? {
                 Received::Bytes(_) => Ok(()),
+                Received::Nothing => {
+                    // What was reported has been read meanwhile, which says nothing of what will come.
+                    self.large.set(true);
+                    return Ok(());
+                }
                 received => return self.unless_failed(received),
             },
         };
