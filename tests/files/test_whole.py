@@ -257,27 +257,28 @@ def test_a_full_disk_is_told():
     assert outcome(lambda: run(files.append("/dev/full", b"x"))) == outcome(builtin)
 
 
-def test_a_write_that_fails_half_way_leaves_what_was_written(folder):
+@pytest.mark.parametrize("limit", [10_000, 600_000])
+def test_a_write_that_fails_half_way_leaves_what_was_written(folder, limit):
     code = f"""if True:
         import resource, signal, sys
         import ioxide
         from ioxide import files
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
         path = {str(folder / "file")!r}
         async def main():
             await files.write_bytes(path, b"old" * 2000)
             await files.write_bytes(path, b"old" * 2000)
             try:
-                await files.write_bytes(path, b"n" * 20_000)
+                await files.write_bytes(path, b"n" * {2 * limit})
             except OSError as error:
                 print(error.errno, error.filename)
             print(len(await files.read_bytes(path)))
         ioxide.run(main())
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("27 None\n10000\n", "")
-    assert (folder / "file").read_bytes() == b"n" * 10_000
+    assert (done.stdout, done.stderr) == (f"27 None\n{limit}\n", "")
+    assert (folder / "file").read_bytes() == b"n" * limit
 
 
 def test_what_is_forbidden_is_told(folder):

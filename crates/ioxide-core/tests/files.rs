@@ -4,6 +4,7 @@
 use ioxide_core::files::cached::{self, Outcome};
 use ioxide_core::files::copy::{copy, NotCopied};
 use ioxide_core::files::local::{kind_of, Directories, Kind, Place};
+use ioxide_core::files::memory::Credit;
 use ioxide_core::files::read::Source;
 use ioxide_core::files::write::{Mode, Target};
 use ioxide_core::files::Failure;
@@ -78,6 +79,65 @@ fn what_does_not_fit_the_room_is_the_rest() {
     }
 }
 
+/// Their memory is made ready piece by piece, which begins and ends anywhere.
+#[test]
+fn large_files_are_read_whole_wherever_the_room_begins() {
+    let folder = Folder::new();
+    let content: Vec<u8> = (0..9_000_003_u32).map(|n| (n / 7) as u8).collect();
+    folder.put("file", &content);
+    for (offset, room) in [
+        (0, 9_000_003),
+        (1, 9_000_004),
+        (48, 8_999_999),
+        (4096, 4 << 20),
+        (5000, (4 << 20) + 1),
+        (77, 12 << 20),
+    ] {
+        let mut buffer: Vec<u8> = Vec::with_capacity(offset + room);
+        let space = &mut buffer.spare_capacity_mut()[offset..offset + room];
+        let source = Source::open(&folder.path("file")).unwrap();
+        let (filled, rest) = source.read_to_end(space).unwrap();
+        assert_eq!(filled, room.min(content.len()));
+        // SAFETY: so many bytes were read into it.
+        let read = unsafe { std::slice::from_raw_parts(space.as_ptr().cast::<u8>(), filled) };
+        assert!(read == &content[..filled], "offset {offset}, room {room}");
+        assert!(rest == content[filled..], "offset {offset}, room {room}");
+    }
+}
+
+#[test]
+fn huge_pages_that_are_quick_are_used_for_good() {
+    let credit = Credit::new();
+    for _ in 0..10_000 {
+        assert!(credit.allows());
+        credit.took(100_000);
+    }
+    // One slow one is no reason to stop; a few are.
+    credit.took(5_000_000);
+    assert!(credit.allows());
+    credit.took(5_000_000);
+    assert!(!credit.allows());
+}
+
+/// Where each is slow, looking for quick ones costs a few per cent of what reading takes anyway (0.4 ms and more
+/// for 2 MB in small pages).
+#[test]
+fn huge_pages_that_are_slow_are_tried_now_and_then() {
+    const COST: i64 = 5_000_000;
+    let credit = Credit::new();
+    let (mut tried, pieces) = (0, 100_000);
+    for _ in 0..pieces {
+        if credit.allows() {
+            tried += 1;
+            credit.took(COST);
+        } else {
+            credit.did_without(2 << 20);
+        }
+    }
+    assert!(tried > 100, "{tried}");
+    assert!(tried * COST < pieces * 400_000 / 10, "{tried}");
+}
+
 #[test]
 fn a_directory_is_no_file_to_read() {
     let folder = Folder::new();
@@ -105,6 +165,40 @@ fn appending_keeps_what_is_there() {
         write(&folder.path("file"), piece, Mode::Append).unwrap();
     }
     assert_eq!(folder.content("file"), b"onetwo");
+}
+
+/// Each append is one call, however large: others that append come before it or behind it.
+#[test]
+fn large_appends_stay_together() {
+    const SIZE: usize = 1 << 20;
+    let folder = Folder::new();
+    std::thread::scope(|scope| {
+        for letter in *b"abc" {
+            let path = folder.path("file");
+            scope.spawn(move || {
+                for _ in 0..8 {
+                    write(&path, &vec![letter; SIZE], Mode::Append).unwrap();
+                }
+            });
+        }
+    });
+    let content = folder.content("file");
+    assert_eq!(content.len(), 24 * SIZE);
+    for piece in content.chunks(SIZE) {
+        assert!(piece.iter().all(|byte| *byte == piece[0]));
+    }
+}
+
+#[test]
+fn large_files_are_written_over_in_pieces() {
+    let folder = Folder::new();
+    let content: Vec<u8> = (0..1_500_001_u32).map(|n| (n / 3) as u8).collect();
+    for before in [0, 100, 3_000_000] {
+        folder.put("file", &vec![b'o'; before]);
+        let count = write(&folder.path("file"), &content, Mode::Replace).unwrap();
+        assert_eq!(count, content.len());
+        assert!(folder.content("file") == content, "{before}");
+    }
 }
 
 #[test]

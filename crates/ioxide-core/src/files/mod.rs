@@ -11,6 +11,7 @@
 pub mod cached;
 pub mod copy;
 pub mod local;
+pub mod memory;
 pub mod read;
 pub mod write;
 

@@ -6,12 +6,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::{open, Identity};
+use super::{memory, open, Identity};
 use crate::sys;
-
-/// From this size on, the memory for a file is asked for in huge pages: one page fault, not 512.
-const HUGE: usize = 4 << 20;
-const HUGE_PAGE: usize = 2 << 20;
 
 /// How much is read at a time where the size is not known.
 const PIECE: usize = 64 * 1024;
@@ -62,9 +58,20 @@ impl Source {
     /// Reads on from where the file stands until the room is full or the file is at its end. Returns how
     /// many bytes at the start of the room are initialised now, and what the file has beyond the room.
     pub fn read_to_end(&self, room: &mut [MaybeUninit<u8>]) -> io::Result<(usize, Vec<u8>)> {
-        prefer_huge_pages(room);
+        let is_large = self.identity.is_regular() && room.len() >= memory::LARGE;
         let mut filled = 0;
         loop {
+            if is_large {
+                let space = &mut room[filled..];
+                let ready = memory::make_ready(space);
+                if ready < space.len() {
+                    match sys::read(self.fd.as_raw_fd(), &mut space[..ready])? {
+                        0 => return Ok((filled, Vec::new())),
+                        count => filled += count,
+                    }
+                    continue;
+                }
+            }
             let mut beyond = [MaybeUninit::<u8>::uninit(); 512];
             let space = &mut room[filled..];
             let free = space.len();
@@ -95,18 +102,5 @@ impl Source {
             // SAFETY: the call has initialised that many bytes of the spare capacity.
             unsafe { rest.set_len(rest.len() + count) };
         }
-    }
-}
-
-/// Has the kernel back large memory with huge pages, where it lets programs choose. No answer is needed.
-fn prefer_huge_pages(room: &mut [MaybeUninit<u8>]) {
-    if room.len() < HUGE {
-        return;
-    }
-    let begin = (room.as_mut_ptr() as usize).next_multiple_of(HUGE_PAGE);
-    let end = (room.as_mut_ptr() as usize + room.len()) / HUGE_PAGE * HUGE_PAGE;
-    if end > begin {
-        // SAFETY: whole pages inside of the room; the advice changes no content.
-        unsafe { libc::madvise(begin as *mut _, end - begin, libc::MADV_HUGEPAGE) };
     }
 }

@@ -8,6 +8,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use super::{open, Identity};
 use crate::sys;
 
+/// How much of a large file is written at a time. The kernel keeps what one call brings in blocks of up to that
+/// size. Small ones it has at hand; large ones may have to come from the host first: see [`memory`](super::memory).
+const PIECE: usize = 256 * 1024;
+
 /// What becomes of what the file had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -49,6 +53,7 @@ impl Target {
     /// is the same, also when writing fails half-way: the bytes that were written, and nothing behind them.
     pub fn write(self, bytes: &[u8], mode: Mode) -> io::Result<usize> {
         match mode {
+            // In one call: others may append to the same file, and what each adds stays together.
             Mode::Append => write_all(&self.fd, bytes).map_err(|(error, _)| error)?,
             Mode::Replace => self.replace(bytes)?,
         }
@@ -61,13 +66,19 @@ impl Target {
         if has_length && self.identity.size > bytes.len() as u64 {
             truncate(&self.fd, bytes.len())?;
         }
-        write_all(&self.fd, bytes).map_err(|(error, written)| {
-            if has_length {
+        if !has_length {
+            return write_all(&self.fd, bytes).map_err(|(error, _)| error);
+        }
+        let mut written = 0;
+        for piece in bytes.chunks(PIECE) {
+            if let Err((error, part)) = write_all(&self.fd, piece) {
                 // The first error is the one to tell.
-                let _ = truncate(&self.fd, written).is_ok();
+                let _ = truncate(&self.fd, written + part).is_ok();
+                return Err(error);
             }
-            error
-        })
+            written += piece.len();
+        }
+        Ok(())
     }
 }
 
