@@ -222,6 +222,37 @@ def test_readers_do_not_starve_timers(loop, pair):
     assert fired[0] < 0.5
 
 
+@pytest.mark.parametrize("again", ["call_soon", "call_later"])
+def test_chain_of_callbacks_starves_neither_readers_nor_timers(loop, pair, again):
+    left, right = pair
+    seen = []
+    steps = 0
+
+    def step():
+        nonlocal steps
+        steps += 1
+        if steps == 100:
+            # The loop does not hear of it.
+            left.send(b"x")
+            loop.call_later(0.001, seen.append, "timer")
+        if len(seen) == 2:
+            loop.stop()
+        elif again == "call_soon":
+            loop.call_soon(step)
+        else:
+            loop.call_later(0, step)
+
+    def readable():
+        seen.append(right.recv(1))
+        loop.remove_reader(right)
+
+    loop.add_reader(right, readable)
+    loop.call_soon(step)
+    loop.run_forever()
+    assert set(seen) == {b"x", "timer"}
+    assert steps >= 100
+
+
 def test_sock_methods_move_bytes(aio, loop, pair):
     left, right = pair
 

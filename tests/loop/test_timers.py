@@ -35,6 +35,37 @@ def test_timers_never_fire_early(loop):
     assert len(late) == 4 and all(-0.0005 < x < 0.5 for x in late)
 
 
+def test_crowd_of_timers_fires_in_order_without_those_called_off():
+    loop = ioxide.EventLoop(clock="virtual")
+    log = []
+    choose = random.Random(5)
+    # At once, soon, in the seconds in which a crowd is kept apart, later, and many at the same instant.
+    whens = [
+        choose.choice([0, choose.random() / 100, choose.random() * 3, 0.5, 100])
+        for _ in range(5_000)
+    ]
+    handles = [loop.call_at(when, log.append, n) for n, when in enumerate(whens)]
+    for n in choose.sample(range(5_000), 2_000):
+        handles[n].cancel()
+    expected = sorted(
+        (n for n in range(5_000) if not handles[n].cancelled()), key=lambda n: whens[n]
+    )
+    # One of those that are due at the same instant calls off another, and sets one that comes after all of them.
+    last = [n for n in expected if whens[n] == 0.5][-1]
+
+    def interfere():
+        handles[last].cancel()
+        loop.call_at(0.5, log.append, "set late")
+
+    loop.call_at(0.4999, interfere)
+    expected.remove(last)
+    expected.insert(1 + max(i for i, n in enumerate(expected) if whens[n] == 0.5), "set late")
+    loop.call_at(101, loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert log == expected
+
+
 def test_negative_and_zero_delays_fire_in_the_next_turn(loop):
     log = []
     loop.call_later(-5, log.append, "negative")

@@ -111,7 +111,7 @@ impl Ring {
     }
 
     /// The earliest entry, unless `other` is certainly earlier.
-    #[inline]
+    #[inline(always)]
     pub(super) fn first<T>(&mut self, other: Option<Entry>, slots: &mut Slots<T>) -> Option<Entry> {
         if self.len == 0 {
             return None;
@@ -123,6 +123,7 @@ impl Ring {
     }
 
     /// Sorts the next bucket that is not empty, unless `other` comes before all of it.
+    #[inline(never)]
     fn open<T>(&mut self, other: Option<Entry>, slots: &mut Slots<T>) -> Option<Entry> {
         let next = self.next_occupied()?;
         if other.is_some_and(|other| number(other) < next) {

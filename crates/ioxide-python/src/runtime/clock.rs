@@ -9,6 +9,8 @@ pub(crate) const NS_PER_S: f64 = 1e9;
 /// Nanoseconds; `loop.time()` in seconds.
 pub(crate) struct LoopClock {
     virtual_now: Cell<Option<u64>>,
+    /// What the kernel's clock has said last.
+    seen: Cell<u64>,
     /// Whether somebody may have replaced `loop.time`, so that it has to be called.
     asks: Cell<bool>,
     /// What it has said last.
@@ -19,6 +21,7 @@ impl LoopClock {
     pub(crate) const fn monotonic() -> LoopClock {
         LoopClock {
             virtual_now: Cell::new(None),
+            seen: Cell::new(0),
             asks: Cell::new(false),
             told: Cell::new(None),
         }
@@ -68,9 +71,20 @@ impl LoopClock {
     #[inline]
     fn own_now(&self) -> u64 {
         match self.virtual_now.get() {
-            None => Monotonic.now(),
+            None => {
+                let now = Monotonic.now();
+                self.seen.set(now);
+                now
+            }
             Some(now) => now,
         }
+    }
+
+    /// A time that has come, without looking at the clock: it may be later than that.
+    #[inline]
+    pub(crate) fn seen(&self) -> u64 {
+        let known = self.told.get().or(self.virtual_now.get());
+        known.unwrap_or(self.seen.get())
     }
 
     /// Moves a virtual clock to `deadline`, never back.

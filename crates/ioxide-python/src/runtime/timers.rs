@@ -109,11 +109,6 @@ impl Timers {
         self.queue().contains(key)
     }
 
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue().is_empty()
-    }
-
     pub(crate) fn traverse(&self, visitor: &mut Visitor) {
         for timer in self.queue().iter() {
             match &*timer.view() {

@@ -12,9 +12,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::io;
 use std::sync::Arc;
 
-/// While work is ready the kernel is asked every so many turns only …
-const TURNS_BETWEEN_POLLS: u32 = 64;
-/// … or after so much work, …
+/// While work is ready the kernel is asked after so much of it only …
 const WORK_BETWEEN_POLLS: usize = 256;
 /// … or when this many nanoseconds have passed, looked at every few turns.
 const NS_BETWEEN_POLLS: u64 = 100_000;
@@ -162,7 +160,7 @@ impl Polling {
         }
         let turns = self.turns.get() + 1;
         self.turns.set(turns);
-        if turns >= TURNS_BETWEEN_POLLS || self.work.get() >= WORK_BETWEEN_POLLS {
+        if self.work.get() >= WORK_BETWEEN_POLLS {
             return true;
         }
         turns.is_multiple_of(TURNS_BETWEEN_LOOKS)
@@ -185,7 +183,7 @@ impl EventLoop {
             self.ask_for_time()?;
         }
         // The clock is read once, and again only after the kernel was asked.
-        let mut now = (!self.timers.is_empty()).then(|| self.clock.now());
+        let mut now = self.time_for_timers();
         let is_idle = self.ready.is_empty() && !now.is_some_and(|now| self.timers.are_due(now));
         if is_idle
             || self
@@ -200,6 +198,17 @@ impl EventLoop {
         self.hub.begin_batch();
         let result = self.run_batch();
         hub::end_batch(self, result)
+    }
+
+    /// The time by which timers are due or not; none if there is no timer.
+    #[inline]
+    fn time_for_timers(&self) -> Option<u64> {
+        match self.timers.len() {
+            0 => None,
+            // It was due when it was made, as those of `call_later(0)` are: there is nothing else to find out.
+            1 if self.timers.are_due(self.clock.seen()) => Some(self.clock.seen()),
+            _ => Some(self.clock.now()),
+        }
     }
 
     /// Asks the kernel, waiting if nothing is ready; returns the time after that.
