@@ -13,6 +13,7 @@
 //!    `modify`, which reports what is ready by then. It may be left resting for good.
 
 pub mod epoll;
+pub mod linger;
 pub mod simulated;
 pub mod waker;
 

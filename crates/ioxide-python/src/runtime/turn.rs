@@ -5,7 +5,9 @@ use crate::fork;
 use crate::intern;
 use crate::kit::{err, ffi, gil, Native, PyResult, Raised};
 use crate::transport::hub;
+use ioxide_core::clock::{Clock, Monotonic, ThreadTime};
 use ioxide_core::driver::epoll::Epoll;
+use ioxide_core::driver::linger::{self, Linger, Plan};
 use ioxide_core::driver::waker::Waker;
 use ioxide_core::driver::{Driver, Events, Interest, RESERVED_TOKEN};
 use std::cell::{Cell, UnsafeCell};
@@ -42,6 +44,7 @@ pub(crate) struct Polling {
     attentive: Cell<u32>,
     work: Cell<usize>,
     last: Cell<u64>,
+    linger: Linger,
 }
 
 /// What the kernel gives a loop.
@@ -64,6 +67,7 @@ impl Polling {
             attentive: Cell::new(0),
             work: Cell::new(0),
             last: Cell::new(0),
+            linger: Linger::new(),
         }
     }
 
@@ -165,6 +169,14 @@ impl Polling {
         }
         turns.is_multiple_of(TURNS_BETWEEN_LOOKS)
             && now().saturating_sub(self.last.get()) > NS_BETWEEN_POLLS
+    }
+
+    /// How to wait for so many nanoseconds, or for ever, with nothing to do meanwhile.
+    fn plan(&self, timeout: Option<u64>) -> Plan {
+        if timeout.is_some_and(|timeout| timeout < linger::LONGEST) {
+            return Plan::Sleep;
+        }
+        self.linger.plan()
     }
 
     #[inline]
@@ -291,9 +303,7 @@ impl EventLoop {
             // What the last callbacks saw is not kept alive by a loop that has nothing to do.
             self.snapshots.rest();
             self.polling.asleep.set(true);
-            let driver = &backend.driver;
-            let events: &mut Events = events;
-            let result = gil::released(|| driver.wait(events, timeout));
+            let result = self.sleep(&backend.driver, events, timeout);
             self.polling.asleep.set(false);
             check_signals()?;
             result
@@ -310,6 +320,40 @@ impl EventLoop {
             }
         }
         Ok(events.as_slice().len())
+    }
+
+    /// Waits without the interpreter lock. Returns early with nothing if the loop has lingered in vain: before it sleeps,
+    /// signals and the timeout are looked at again.
+    fn sleep(
+        &self,
+        driver: &Epoll,
+        events: &mut Events,
+        timeout: Option<u64>,
+    ) -> io::Result<usize> {
+        let learned = &self.polling.linger;
+        let plan = self.polling.plan(timeout);
+        let (result, cost) = gil::released(|| match plan {
+            Plan::Sleep => (driver.wait(events, timeout), 0),
+            Plan::Measure => {
+                let begun = ThreadTime.now();
+                let result = driver.wait(events, timeout);
+                (result, ThreadTime.now() - begun)
+            }
+            Plan::Linger(longest) => (linger::linger(driver, events, &Monotonic, longest), 0),
+        });
+        let count = result?;
+        match plan {
+            Plan::Sleep => {}
+            Plan::Measure => learned.measured(cost),
+            Plan::Linger(_) if count > 0 => learned.gained(),
+            Plan::Linger(_) => {
+                learned.lost();
+                return Ok(0);
+            }
+        }
+        let first = events.as_slice().first();
+        learned.ended(count == 1 && first.is_some_and(|event| event.token != RESERVED_TOKEN));
+        Ok(count)
     }
 
     /// Runs what was ready when the batch began.
