@@ -171,10 +171,16 @@ impl EventLoop {
         while let Some(timer) = self.timers.queue().pop_due(now) {
             // It is not looked at before its turn: among very many timers each one has to be fetched from memory, which
             // is on its way while the others leave the queue.
-            timer.0.prefetch();
+            let word = timer.0;
             self.ready.push(match timer.unpack() {
-                Timer::Handle(handle) => Work::Handle(handle.into_handle()),
-                Timer::Sleep(sleep) => Work::Sleep(sleep),
+                Timer::Handle(handle) => {
+                    word.prefetch::<TimerHandle>();
+                    Work::Handle(handle.into_handle())
+                }
+                Timer::Sleep(sleep) => {
+                    word.prefetch::<Sleep>();
+                    Work::Sleep(sleep)
+                }
                 Timer::Target(target) => Work::Fire(target),
             });
         }
