@@ -97,6 +97,8 @@ fn run_beside_the_model(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::Remove(_) => {}
             Step::PopDue(now) => {
+                let is_due = model.sorted.first().is_some_and(|first| first.0 <= now);
+                prop_assert_eq!(queue.is_due(now), is_due);
                 let first = model.sorted.first().copied();
                 let due = first.filter(|&(deadline, _, _)| deadline <= now);
                 prop_assert_eq!(queue.pop_due(now), due.map(|(_, item, _)| item));
@@ -114,11 +116,11 @@ fn run_beside_the_model(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
         }
         prop_assert_eq!(queue.len(), model.sorted.len());
-        let first = model.sorted.first();
-        prop_assert_eq!(
-            queue.next_deadline(),
-            first.map(|&(deadline, _, _)| deadline)
-        );
+        // Not always, since looking for it sorts.
+        if sequence % 4 == 0 {
+            let first = model.sorted.first().map(|&(deadline, _, _)| deadline);
+            prop_assert_eq!(queue.next_deadline(), first);
+        }
         let mut items: Vec<_> = queue.iter().copied().collect();
         items.sort_unstable();
         let mut expected: Vec<_> = model.sorted.iter().map(|&(_, item, _)| item).collect();

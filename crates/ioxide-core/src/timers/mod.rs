@@ -118,15 +118,24 @@ impl<T> TimerQueue<T> {
     /// The earliest deadline.
     #[inline]
     pub fn next_deadline(&mut self) -> Option<u64> {
-        self.first().map(|first| match first {
+        self.first(u64::MAX).map(|first| match first {
             First::Heap(entry) | First::Ring(entry) => entry.deadline(),
         })
+    }
+
+    /// Whether a timer has a deadline of `now` or earlier.
+    #[inline]
+    pub fn is_due(&mut self, now: u64) -> bool {
+        match self.first(now) {
+            Some(First::Heap(entry) | First::Ring(entry)) => entry.deadline() <= now,
+            None => false,
+        }
     }
 
     /// Takes the first timer if its deadline is `now` or earlier.
     #[inline]
     pub fn pop_due(&mut self, now: u64) -> Option<T> {
-        let entry = match self.first()? {
+        let entry = match self.first(now)? {
             First::Heap(entry) | First::Ring(entry) if entry.deadline() > now => return None,
             First::Heap(entry) => {
                 self.heap.remove(0, &mut self.slots);
@@ -158,10 +167,11 @@ impl<T> TimerQueue<T> {
         self.slots.iter()
     }
 
+    /// The earliest timer, or another one if the earliest is certainly later than `now`.
     #[inline]
-    fn first(&mut self) -> Option<First> {
+    fn first(&mut self, now: u64) -> Option<First> {
         let heap = self.heap.first();
-        match (heap, self.ring.first(heap, &mut self.slots)) {
+        match (heap, self.ring.first(now, heap, &mut self.slots)) {
             (Some(heap), Some(ring)) if heap < ring => Some(First::Heap(heap)),
             (_, Some(ring)) => Some(First::Ring(ring)),
             (heap, None) => heap.map(First::Heap),

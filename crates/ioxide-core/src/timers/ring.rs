@@ -1,13 +1,14 @@
 //! A ring of buckets, each of about a millisecond: a crowd of timers of which none is near.
 //!
-//! A timer goes into its bucket as it comes, and is taken out by its place; a bucket is sorted once, when everything
-//! before it has left. So a timer in a crowd costs no more than one among few.
+//! A timer goes into its bucket as it comes, and is taken out by its place; a bucket is sorted once, when its time has
+//! come and everything before it has left. So a timer in a crowd costs no more than one among few, and one that is
+//! called off in time is never sorted.
 //!
 //! # Invariants
 //! 1. Every entry belongs to the front bucket or to one of the `BUCKETS - 1` after it.
 //! 2. The front bucket is sorted, the earliest last. Timers that leave it before their time leave a vacant entry,
 //!    but never at its end.
-//! 3. `occupied` tells which buckets are not empty.
+//! 3. `occupied` tells which buckets are not empty, and `next` which of them is the first after the front.
 
 use super::entry::{Entry, Slots};
 
@@ -30,8 +31,12 @@ pub(super) struct Ring {
     occupied: [u64; BUCKETS / 64],
     /// The number of the bucket that is being emptied: all its entries' deadlines begin with it.
     front: u64,
+    /// `NEVER` if all others are empty.
+    next: u64,
     len: usize,
 }
+
+const NEVER: u64 = u64::MAX;
 
 #[inline]
 fn number(entry: Entry) -> u64 {
@@ -49,6 +54,7 @@ impl Ring {
             buckets: Vec::new(),
             occupied: [0; BUCKETS / 64],
             front: 0,
+            next: NEVER,
             len: 0,
         }
     }
@@ -59,11 +65,11 @@ impl Ring {
         self.len
     }
 
-    /// Starts where `first` is, the earliest of all timers: only while the ring is empty.
+    /// Begins with the bucket of `first`, the earliest of all timers: only while the ring is empty.
     #[inline]
     pub(super) fn start_at(&mut self, first: Entry) {
         debug_assert_eq!(self.len, 0);
-        self.front = number(first);
+        self.front = number(first).wrapping_sub(1);
     }
 
     /// Takes the entry, if its deadline is after the front bucket and not too far; false for any other.
@@ -85,6 +91,7 @@ impl Ring {
         slots.place(entry.slot(), position(bucket, entries.len()));
         entries.push(entry);
         self.occupied[bucket / 64] |= 1 << (bucket % 64);
+        self.next = self.next.min(number(entry));
         self.len += 1;
         true
     }
@@ -110,27 +117,32 @@ impl Ring {
         }
     }
 
-    /// The earliest entry, unless `other` is certainly earlier.
+    /// The earliest entry; none if that is certainly later than `now`, or than `other`.
     #[inline(always)]
-    pub(super) fn first<T>(&mut self, other: Option<Entry>, slots: &mut Slots<T>) -> Option<Entry> {
+    pub(super) fn first<T>(
+        &mut self,
+        now: u64,
+        other: Option<Entry>,
+        slots: &mut Slots<T>,
+    ) -> Option<Entry> {
         if self.len == 0 {
             return None;
         }
         if let Some(first) = self.buckets[index(self.front)].last() {
             return Some(*first);
         }
-        self.open(other, slots)
-    }
-
-    /// Sorts the next bucket that is not empty, unless `other` comes before all of it.
-    #[inline(never)]
-    fn open<T>(&mut self, other: Option<Entry>, slots: &mut Slots<T>) -> Option<Entry> {
-        let next = self.next_occupied()?;
-        if other.is_some_and(|other| number(other) < next) {
+        if self.next > now >> WIDTH_BITS || other.is_some_and(|other| self.next > number(other)) {
             return None;
         }
-        self.front = next;
-        let bucket = index(next);
+        self.open(slots)
+    }
+
+    /// Sorts the next bucket that is not empty, which is the front from now on.
+    #[inline(never)]
+    fn open<T>(&mut self, slots: &mut Slots<T>) -> Option<Entry> {
+        self.front = self.next;
+        self.next = self.next_occupied();
+        let bucket = index(self.front);
         let entries = &mut self.buckets[bucket];
         entries.sort_unstable_by(|one, other| other.cmp(one));
         for (place, entry) in entries.iter().enumerate() {
@@ -150,6 +162,7 @@ impl Ring {
     /// Takes all entries out, in no particular order.
     pub(super) fn take_all(&mut self) -> Vec<Entry> {
         self.len = 0;
+        self.next = NEVER;
         self.occupied = [0; BUCKETS / 64];
         std::mem::take(&mut self.buckets)
             .into_iter()
@@ -176,11 +189,15 @@ impl Ring {
         if self.buckets[bucket].capacity() > KEEP_ENTRIES {
             self.buckets[bucket] = Vec::new();
         }
+        if bucket == index(self.next) {
+            self.next = self.next_occupied();
+        }
     }
 
     /// The number of the first bucket after the front that is not empty.
-    fn next_occupied(&self) -> Option<u64> {
-        let start = index(self.front + 1);
+    fn next_occupied(&self) -> u64 {
+        let begin = self.front.wrapping_add(1);
+        let start = index(begin);
         let words = self.occupied.len();
         // The word of the start comes first for its upper bits, and again at last for the lower ones.
         for step in 0..=words {
@@ -191,11 +208,10 @@ impl Ring {
             }
             if bits != 0 {
                 let bucket = word * 64 + bits.trailing_zeros() as usize;
-                let ahead = bucket.wrapping_sub(start) % BUCKETS;
-                return Some(self.front + 1 + ahead as u64);
+                return begin + (bucket.wrapping_sub(start) % BUCKETS) as u64;
             }
         }
-        None
+        NEVER
     }
 }
 

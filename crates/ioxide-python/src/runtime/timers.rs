@@ -96,7 +96,7 @@ impl Timers {
     /// Whether one has a deadline of `now` or earlier.
     #[inline]
     pub(crate) fn are_due(&self, now: u64) -> bool {
-        self.next_deadline().is_some_and(|deadline| deadline <= now)
+        self.queue().is_due(now)
     }
 
     #[inline]
