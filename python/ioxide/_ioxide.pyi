@@ -7,6 +7,8 @@ from typing import Any
 
 from _typeshed import ReadableBuffer as Buffer
 
+from .subprocess import Process
+
 __version__: str
 
 class Future(asyncio.Future[Any]): ...
@@ -70,7 +72,45 @@ def _native_tasks() -> list[asyncio.Task[Any]]: ...
 def _set_facade(loop_class: Callable[[], asyncio.AbstractEventLoop], /) -> None: ...
 def _join_workers() -> None: ...
 def _spawn(*plan: Any) -> Any: ...
-def _start(args: Any, shell: bool, pipes: tuple[bool, bool, bool], cwd: Any, env: Any) -> Any: ...
+def _start_process(
+    loop: Any, what: str, protocol: Any, args: Any, shell: bool, stdio: Any, options: Any, /
+) -> Coroutine[Any, Any, tuple[Any, Any]]: ...
+def create_subprocess_exec(
+    program: Any,
+    *args: Any,
+    stdin: Any = None,
+    stdout: Any = None,
+    stderr: Any = None,
+    limit: int = 65536,
+    **kwds: Any,
+) -> Coroutine[Any, Any, Process]: ...
+
+class BaseProcess:
+    def __init__(self, transport: Any, protocol: Any, loop: Any) -> None: ...
+    _transport: Any
+    _protocol: Any
+    _loop: Any
+    stdin: Any
+    stdout: Any
+    stderr: Any
+    pid: int
+    @property
+    def returncode(self) -> int | None: ...
+    def wait(self) -> Coroutine[Any, Any, int]: ...
+    def send_signal(self, signal: int) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+class BaseProcessStreams:
+    def __init__(self, limit: int, loop: Any) -> None: ...
+    _limit: int
+    _loop: Any
+    _transport: Any
+    stdin: Any
+    stdout: Any
+    stderr: Any
+    _process_exited: bool
+    _connection_lost: bool
 
 # Each takes the loop, the descriptor or socket, the protocol, and what its kind needs besides.
 def _set_native_tls(on: bool) -> None: ...

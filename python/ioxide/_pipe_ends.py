@@ -6,24 +6,6 @@ import asyncio
 from typing import Any
 
 
-class StreamEnd:
-    """The end of a pipe whose bytes go from the transport into a stream, or the other way, at once."""
-
-    __slots__ = ("disconnected", "fd", "pipe", "process")
-
-    def __init__(self, process: Any, fd: int) -> None:
-        self.process: Any = process
-        self.fd = fd
-        self.pipe: Any = None
-        self.disconnected = False
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        process, self.process = self.process, None
-        self.disconnected = True
-        if process is not None:
-            process._stream_lost(self.fd)
-
-
 class WritePipeProtocol(asyncio.BaseProtocol):
     """The end of a child's standard input."""
 

@@ -53,11 +53,11 @@ class Popen(subprocess.Popen[bytes]):
         )
 
     @classmethod
-    def of(cls, child: Any, args: Any, returncode: int | None) -> Popen:
-        """Return a child that was started without a Popen as one."""
+    def of(cls, child: Any, args: Any, returncode: int | None, pipes: Any) -> Popen:
+        """Return a child that was started without a Popen as one; `pipes` are our ends, as files."""
         self = cls.__new__(cls)
         self.args = args
-        self.stdin, self.stdout, self.stderr = child.pipes
+        self.stdin, self.stdout, self.stderr = pipes
         self._child = child
         self.pid = child.pid
         self.returncode = returncode

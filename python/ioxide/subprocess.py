@@ -8,11 +8,11 @@ import subprocess
 from typing import Any
 
 from ._ioxide import (
+    BaseProcess,
+    BaseProcessStreams,
     StreamReader,
-    StreamReaderProtocol,
     StreamWriter,
-    _read_pipe_transport,
-    _write_pipe_transport,
+    create_subprocess_exec,
 )
 
 __all__ = ("create_subprocess_exec", "create_subprocess_shell")
@@ -27,31 +27,14 @@ logger = logging.getLogger("asyncio")
 _LIMIT = 65536
 
 
-#: The loop's own `subprocess_exec`, set by the module that has it.
-_own_exec: Any = None
-
-#: Options whose values need no checks but those that starting makes.
-PLAIN_OPTIONS = frozenset({"cwd", "env"})
-
-
-class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
+class SubprocessStreamProtocol(BaseProcessStreams, asyncio.SubprocessProtocol):
     """Feeds a child's output into streams.
 
     On our own pipes neither bytes nor ends come through here: each pipe has a stream's protocol.
     """
 
-    stdin: Any = None
-    stdout: Any = None
-    stderr: Any = None
-    _transport: Any = None
-    _process_exited = False
     _paused = False
-    _connection_lost = False
     _stdin_closed_or_none: Any = None
-
-    def __init__(self, limit: int, loop: Any) -> None:
-        self._limit = limit
-        self._loop = loop
 
     def __repr__(self) -> str:
         info = [type(self).__name__]
@@ -60,28 +43,6 @@ class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
             if stream is not None:
                 info.append(f"{name}={stream!r}")
         return f"<{' '.join(info)}>"
-
-    def open_stream(self, fd: int, file: Any, lost: Any, may_grow: bool) -> Any:
-        """Make the stream of a pipe, and return its transport.
-
-        `lost` is called when that is closed. With `may_grow` the pipe is made larger if it carries much.
-        """
-        loop = self._loop
-        protocol: Any
-        if fd == 0:
-            protocol = StreamReaderProtocol(None, None, loop)  # type: ignore[arg-type]
-            protocol._connection_lost_cb = lost
-            pipe = _write_pipe_transport(loop, file, protocol, None, None, may_grow)
-            self.stdin = StreamWriter(pipe, protocol, None, loop)
-            return pipe
-        reader = StreamReader(self._limit, loop)
-        protocol = StreamReaderProtocol(reader, None, loop)
-        protocol._connection_lost_cb = lost
-        if fd == 1:
-            self.stdout = reader
-        else:
-            self.stderr = reader
-        return _read_pipe_transport(loop, file, protocol, None, None, may_grow)
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -190,43 +151,8 @@ class SubprocessStreamProtocol(asyncio.SubprocessProtocol):
             self._drain_waiters.discard(waiter)
 
 
-class Process:
+class Process(BaseProcess):
     """A child process, as create_subprocess_exec and create_subprocess_shell return it."""
-
-    def __init__(self, transport: Any, protocol: Any, loop: Any) -> None:
-        self._transport = transport
-        self._protocol = protocol
-        self._loop = loop
-        self.stdin = protocol.stdin
-        self.stdout = protocol.stdout
-        self.stderr = protocol.stderr
-        self.pid = transport.get_pid()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.pid}>"
-
-    @property
-    def returncode(self) -> int | None:
-        """The return code, None while the process runs."""
-        code: int | None = self._transport.get_returncode()
-        return code
-
-    async def wait(self) -> int:
-        """Wait until the process has exited, and return its return code."""
-        code: int = await self._transport._wait()
-        return code
-
-    def send_signal(self, signal: int) -> None:
-        """Send a signal to the process."""
-        self._transport.send_signal(signal)
-
-    def terminate(self) -> None:
-        """Send SIGTERM to the process."""
-        self._transport.terminate()
-
-    def kill(self) -> None:
-        """Send SIGKILL to the process."""
-        self._transport.kill()
 
     async def communicate(self, input: Any = None) -> tuple[bytes | None, bytes | None]:
         """Write the input, read all output, wait for the end; return stdout and stderr."""
@@ -315,34 +241,13 @@ async def create_subprocess_shell(
     return Process(transport, protocol, loop)
 
 
-async def create_subprocess_exec(
-    program: Any,
-    *args: Any,
-    stdin: Any = None,
-    stdout: Any = None,
-    stderr: Any = None,
-    limit: int = _LIMIT,
-    **kwds: Any,
+async def _exec_by_loop(
+    loop: Any, limit: int, args: tuple[Any, ...], stdio: tuple[Any, Any, Any], kwds: Any
 ) -> Process:
-    """Run a program; the keywords are those of `subprocess.Popen`.
-
-    FileNotFoundError names a program that is not there.
-    """
-    loop: Any = asyncio.get_running_loop()
-    start = loop.subprocess_exec
-    if getattr(start, "__func__", None) is _own_exec and (not kwds or kwds.keys() <= PLAIN_OPTIONS):
-        transport, protocol = await loop._start_process(
-            "execute program",
-            SubprocessStreamProtocol(limit, loop),
-            (program, *args),
-            False,
-            (stdin, stdout, stderr),
-            kwds,
-        )
-        return Process(transport, protocol, loop)
-    transport, protocol = await start(
+    """Run a program by the loop's own method, which a program may have replaced, or with any option."""
+    stdin, stdout, stderr = stdio
+    transport, protocol = await loop.subprocess_exec(
         lambda: SubprocessStreamProtocol(limit, loop),
-        program,
         *args,
         stdin=stdin,
         stdout=stdout,

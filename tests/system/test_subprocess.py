@@ -14,6 +14,7 @@ import sys
 import termios
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -607,3 +608,132 @@ def test_child_that_outlives_its_loop_is_warned_about_and_reaped_later():
     while "sleep" in children().values() and time.monotonic() < deadline:
         output_of("true")
     assert "sleep" not in children().values()
+
+
+@pytest.mark.parametrize("pipes", [{}, {"stdin": PIPE, "stdout": PIPE, "stderr": PIPE}])
+@pytest.mark.parametrize("own", [True, False], ids=["streams", "protocol"])
+def test_start_that_is_cancelled_at_any_point_leaves_nothing(own, pipes):
+    async def main():
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)
+        others, before = children(), len(descriptors())
+        ends = {"stdin": None, "stdout": None, "stderr": None, **pipes}
+        for turns in range(5):
+            start = (
+                ioxide.create_subprocess_exec("sleep", "60", **ends)
+                if own
+                else loop.subprocess_exec(asyncio.SubprocessProtocol, "sleep", "60", **ends)
+            )
+            task = asyncio.ensure_future(start)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if not task.cancel():
+                started = task.result()
+                transport = started._transport if own else started[0]
+                transport.close()
+                await transport._wait()
+                # A transport is over when it has told its protocol so.
+                while transport._protocol is not None:
+                    await asyncio.sleep(0)
+            else:
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            # Whoever has the transport has the process's descriptor.
+            del start, task
+            started = transport = None
+        for _ in range(5):
+            await asyncio.sleep(0)
+        gc.collect()
+        assert (children(), len(descriptors())) == (others, before)
+
+    run(main())
+
+
+def test_start_that_is_closed_while_it_waits_kills_the_child():
+    async def main():
+        start = ioxide.create_subprocess_exec("sleep", "60")
+        assert start.send(None) is None
+        assert "sleep" in children().values()
+        start.close()
+        while "sleep" in children().values():
+            await asyncio.sleep(0.001)
+
+    run(main())
+
+
+def test_loop_of_another_kind_starts_a_process_its_own_way():
+    async def main():
+        process = await ioxide.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+        return await process.communicate(b"bytes"), process.returncode
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        assert runner.run(main()) == ((b"bytes", None), 0)
+
+
+def test_protocol_of_streams_can_be_derived_from():
+    calls = []
+
+    class Protocol(ioxide.subprocess.SubprocessStreamProtocol):
+        def pipe_data_received(self, fd, data):
+            calls.append((fd, data))
+            super().pipe_data_received(fd, data)
+
+        def process_exited(self):
+            calls.append("exited")
+            super().process_exited()
+
+    class Process(ioxide.subprocess.Process):
+        name = "mine"
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.subprocess_exec(
+            lambda: Protocol(limit=100, loop=loop), "cat", stderr=None
+        )
+        assert isinstance(protocol, asyncio.SubprocessProtocol)
+        process = Process(transport, protocol, loop)
+        process.attribute = process.name
+        assert repr(process) == f"<Process {process.pid}>"
+        assert await process.communicate(b"bytes") == (b"bytes", None)
+        assert process.returncode == 0
+
+    run(main())
+    assert sorted(map(str, calls)) == ["(1, b'bytes')", "exited"]
+
+
+def test_pipes_are_files_for_those_who_look():
+    async def main():
+        process = await ioxide.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+        popen = process._transport.get_extra_info("subprocess")
+        stdin, stdout = process.stdin.get_extra_info("pipe"), popen.stdout
+        assert (stdin.mode, stdout.mode, popen.stderr) == ("wb", "rb", None)
+        assert popen.stdin is stdin and not stdin.closed
+        assert await process.communicate(b"bytes") == (b"bytes", None)
+        await asyncio.sleep(0)
+        assert stdin.closed and stdout.closed
+
+        process = await ioxide.create_subprocess_exec("true", stdout=PIPE)
+        pipe = process._transport.get_pipe_transport(1)
+        await process.communicate()
+        await asyncio.sleep(0)
+        assert pipe.get_extra_info("pipe").closed
+        assert pipe.get_extra_info("pipe") is process._transport.get_extra_info("subprocess").stdout
+
+    run(main())
+
+
+def test_what_a_process_leaves_is_collected_at_once():
+    async def main():
+        for pipes in ({}, {"stdin": PIPE, "stdout": PIPE}):
+            process = await ioxide.create_subprocess_exec("true", **pipes)
+            await process.communicate()
+            await asyncio.sleep(0)
+            left = [weakref.ref(process), weakref.ref(process._transport)]
+            gc.disable()
+            try:
+                del process
+                assert [reference() for reference in left] == [None, None]
+            finally:
+                gc.enable()
+
+    run(main())

@@ -132,6 +132,13 @@ pub unsafe fn send_vectored(fd: RawFd, buffers: &mut [libc::iovec]) -> io::Resul
     })
 }
 
+/// Makes reading and writing never block, of a descriptor that has been opened just now: its other flags are known to
+/// be unset.
+pub fn set_fresh_nonblocking(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no pointers are passed.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
+}
+
 /// Lets a pipe hold so many bytes. Fails with `EPERM` above what the user may have.
 pub fn set_pipe_size(fd: RawFd, bytes: libc::c_int) -> io::Result<()> {
     // SAFETY: no pointers are passed.

@@ -85,6 +85,7 @@ fn classes() -> Vec<(&'static CStr, &'static Any)> {
     all.extend(sync::classes());
     all.extend(transport::classes());
     all.extend(tls::classes());
+    all.extend(process::classes());
     all
 }
 
@@ -137,8 +138,6 @@ fn functions() -> Vec<ffi::PyMethodDef> {
             |args: Args<'_>| registry::forward("_swap_current_task", args),
             "_swap_current_task(loop, task)\n--\n\nSets the running task, returns the one before."
         ),
-        function!("_spawn", process::spawn::spawn, "Starts a program."),
-        function!("_start", process::spawn::start, "Starts a program, without other options."),
         function!(
             "_join_workers",
             |_: Args<'_>| executor::at_exit::join_all(),
@@ -223,14 +222,16 @@ fn functions() -> Vec<ffi::PyMethodDef> {
     all.extend(files::functions());
     all.extend(transport::functions());
     all.extend(tls::functions());
+    all.extend(process::functions());
     all
 }
 
 /// Which of the functions are coroutine functions.
-const COROUTINES: [(&str, &str); 3] = [
+const COROUTINES: [(&str, &str); 4] = [
     ("sleep", "(delay, result=None)"),
     ("wait", "(fs, *, timeout=None, return_when='ALL_COMPLETED')"),
     ("wait_for", "(fut, timeout)"),
+    process::COROUTINE,
 ];
 
 /// Classes and interned names are made once and kept for the life of the process, for one interpreter.

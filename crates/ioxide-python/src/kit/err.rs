@@ -222,6 +222,7 @@ exceptions! {
     blocking_io = PyExc_BlockingIOError,
     interrupted = PyExc_InterruptedError,
     not_implemented = PyExc_NotImplementedError,
+    process_lookup = PyExc_ProcessLookupError,
     overflow_error = PyExc_OverflowError,
     import_error = PyExc_ImportError,
     buffer_error = PyExc_BufferError,

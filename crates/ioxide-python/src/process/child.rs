@@ -1,11 +1,13 @@
 //! A child process: how it ends, told to its transport, and signals for it.
 
+use super::transport::SubprocessTransport;
 use crate::kit::{err, value, Any, Class, ClassSpec, Native, Obj, ObjCell, Own, PyResult, Visitor};
 use crate::runtime::io::{Side, Watcher};
 use crate::runtime::target::{Target, Told};
 use crate::runtime::EventLoop;
 use crate::{import, intern, raise};
 use ioxide_core::process::exit::{Child, Exit};
+use std::io;
 
 /// A child of this process.
 #[repr(C)]
@@ -15,8 +17,6 @@ pub(crate) struct ChildProcess {
     /// Where its end is watched for, and whom it is told to; empty when nobody waits.
     event_loop: ObjCell,
     transport: ObjCell,
-    /// The parent's ends of its pipes, by the child's numbers.
-    pipes: [ObjCell; 3],
 }
 
 static CLASS: Class = Class::new();
@@ -32,17 +32,11 @@ unsafe impl Native for ChildProcess {
     fn traverse(&self, visitor: &mut Visitor) {
         visitor.cell(&self.event_loop);
         visitor.cell(&self.transport);
-        for pipe in &self.pipes {
-            visitor.cell(pipe);
-        }
     }
 
     fn clear(&self) {
         self.event_loop.clear();
         self.transport.clear();
-        for pipe in &self.pipes {
-            pipe.clear();
-        }
     }
 }
 
@@ -68,27 +62,37 @@ unsafe impl Told for ChildProcess {
                 &[&*value::str(text)?, &*value::int(self.child.pid().into())?],
             )?;
         }
-        let code = value::int(exit.returncode().into())?;
-        transport
-            .method(intern!("_process_exited"), &[&code])
-            .map(drop)
+        match transport.cast::<SubprocessTransport>() {
+            Some(transport) => transport.process_exited(exit.returncode()),
+            None => Ok(()),
+        }
     }
 }
 
 impl ChildProcess {
     pub(crate) fn of(child: Child) -> PyResult<Own<ChildProcess>> {
-        ChildProcess::with_pipes(child, [const { ObjCell::empty() }; 3])
-    }
-
-    pub(crate) fn with_pipes(child: Child, pipes: [ObjCell; 3]) -> PyResult<Own<ChildProcess>> {
         ChildProcess {
             target: Target::new(&ChildProcess::KIND),
             child,
             event_loop: ObjCell::empty(),
             transport: ObjCell::empty(),
-            pipes,
         }
         .make()
+    }
+
+    /// The process's number.
+    pub(super) fn pid(&self) -> i32 {
+        self.child.pid()
+    }
+
+    /// Whether the process has ended, which the loop may not have seen yet.
+    pub(super) fn has_ended(&self) -> PyResult<bool> {
+        self.try_wait().map(|exit| exit.is_some())
+    }
+
+    /// Sends a signal. `ESRCH` once the process is reaped.
+    pub(super) fn signal(&self, number: i32) -> io::Result<()> {
+        self.child.send_signal(number)
     }
 
     fn try_wait(&self) -> PyResult<Option<Exit>> {
@@ -107,21 +111,16 @@ impl ChildProcess {
     fn send_signal(&self, number: &Any) -> PyResult<()> {
         let number = i32::try_from(number.to_i64()?)
             .map_err(|_| raise!(err::overflow_error(), "signal number out of range"))?;
-        self.child
-            .send_signal(number)
-            .map_err(|error| err::raise_os(&error))
+        self.signal(number).map_err(|error| err::raise_os(&error))
     }
 
-    /// `watch(loop, transport)`: calls `transport._process_exited(returncode)` once the process has ended.
-    fn watch(&self, args: crate::kit::Args<'_>) -> PyResult<()> {
-        let [event_loop, transport] = args.positional() else {
-            return Err(crate::event_loop::missing("watch", "transport"));
-        };
+    /// Tells the transport when the process ends.
+    pub(super) fn watch(&self, event_loop: &Any, transport: &SubprocessTransport) -> PyResult<()> {
         let Some(native) = EventLoop::of(event_loop) else {
             return Err(raise!(err::type_error(), "a loop of ioxide is required"));
         };
         self.event_loop.set(event_loop.own());
-        self.transport.set(transport.own());
+        self.transport.set(transport.as_any().own());
         native
             .watch(
                 self.child.pidfd(),
@@ -140,26 +139,16 @@ pub(super) fn build() -> PyResult<()> {
                 "The return code, None while the process runs."),
             crate::method!(onearg ChildProcess, "send_signal", ChildProcess::send_signal,
                 "Sends a signal, never to another process."),
-            crate::method!(args ChildProcess, "watch", ChildProcess::watch,
-                "Tells the transport when the process ends."),
             crate::method!(noargs ChildProcess, "fileno",
                 |this: &ChildProcess| value::int(this.child.pidfd().into()),
                 "A descriptor that is readable when the process has ended."),
         ])
-        .getset([
-            crate::getter!(
-                ChildProcess,
-                "pid",
-                |this: &ChildProcess| value::int(this.child.pid().into()),
-                "The process's number."
-            ),
-            crate::getter!(
-                ChildProcess,
-                "pipes",
-                |this: &ChildProcess| value::tuple_of(this.pipes.iter().map(ObjCell::get_or_none)),
-                "The parent's ends of its pipes, or None, by the child's numbers."
-            ),
-        ])
+        .getset([crate::getter!(
+            ChildProcess,
+            "pid",
+            |this: &ChildProcess| value::int(this.child.pid().into()),
+            "The process's number."
+        )])
         .build(&CLASS)?;
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! From the arguments of `Popen` to a plan, and from a plan that failed to the exception that `Popen` raises.
 
 use super::child::ChildProcess;
-use crate::kit::{err, ffi, gil, value, Any, Args, Obj, ObjCell, Own, PyResult, Raised, Signature};
+use super::transport::Ends;
+use crate::kit::{err, ffi, gil, value, Any, Args, Native, Obj, Own, PyResult, Raised, Signature};
 use crate::{import, intern, raise};
 use ioxide_core::process::exit::Child;
 use ioxide_core::process::spawn::{Environment, Plan, SpawnError, Step};
 use std::ffi::{CStr, CString};
 use std::io::{self, PipeReader, PipeWriter};
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 const NAMES: [&str; 16] = [
     "executables",
@@ -76,28 +77,37 @@ pub(crate) fn spawn(args: Args<'_>) -> PyResult<Own<ChildProcess>> {
     }
 }
 
-/// `_start(args, shell, pipes, cwd, env)`: starts a program as nearly all are, without other options. `args` is a
-/// tuple, or the shell's line; `pipes` is a tuple of three, of which true ones become pipes.
-pub(crate) fn start(args: Args<'_>) -> PyResult<Own<ChildProcess>> {
-    const SIGNATURE: Signature<5> =
-        Signature::new("_start", ["args", "shell", "pipes", "cwd", "env"], 5);
-    let [Some(given), Some(shell), Some(pipes), Some(cwd), Some(env)] = args.bind(&SIGNATURE)?
-    else {
-        return Err(crate::event_loop::missing("_start", "env"));
-    };
-    let argv = if shell.truthy()? {
-        vec![value::str(SHELL)?, value::str("-c")?, given.own()]
+/// A program that is started as nearly all are: without other options than these.
+pub(super) struct Simple<'a> {
+    /// A tuple, or the shell's line.
+    pub(super) args: &'a Any,
+    pub(super) shell: bool,
+    /// What is to be a pipe; the rest is inherited.
+    pub(super) piped: Ends,
+    pub(super) cwd: Option<&'a Any>,
+    pub(super) env: Option<&'a Any>,
+}
+
+/// The parent's ends of a child's pipes, by the child's numbers.
+pub(super) type ParentEnds = [Option<OwnedFd>; 3];
+
+/// Starts a program.
+pub(super) fn start(simple: &Simple<'_>) -> PyResult<(Own<ChildProcess>, ParentEnds)> {
+    let argv = if simple.shell {
+        vec![value::str(SHELL)?, value::str("-c")?, simple.args.own()]
     } else {
-        given.collect()?
+        simple.args.collect()?
     };
     let Some(program) = argv.first() else {
         return Err(crate::event_loop::missing("subprocess_exec", "program"));
     };
+    let none = Obj::none();
+    let (cwd, env) = (simple.cwd.unwrap_or(&none), simple.env.unwrap_or(&none));
     let listed = value::list(argv.iter().cloned())?;
     import!("sys", "audit")?.call(&[intern!("subprocess.Popen"), program, &listed, cwd, env])?;
-    let ends = Ends::new(pipes)?;
+    let pipes = Pipes::new(simple.piped)?;
     let plan = Plan {
-        stdio: ends.theirs(),
+        stdio: pipes.theirs(),
         directory: cwd.some().map(c_string).transpose()?,
         restore_signals: true,
         close_fds: true,
@@ -116,25 +126,49 @@ pub(crate) fn start(args: Args<'_>) -> PyResult<Own<ChildProcess>> {
         ..Plan::default()
     };
     match gil::released(|| plan.spawn(None)) {
-        Ok(child) => ChildProcess::with_pipes(child, ends.ours()?),
+        Ok(child) => Ok((ChildProcess::of(child)?, pipes.ours())),
         Err(error) => Err(failed(&error, program, cwd)),
+    }
+}
+
+/// `subprocess._active`: the children that nobody has waited for. Asked of the module each time: when the interpreter
+/// ends, the list and what is in it must be free to go.
+pub(super) fn unreaped() -> PyResult<Option<Obj>> {
+    let found = import!("ioxide._popen", "subprocess")?.attr_opt(intern!("_active"))?;
+    Ok(found.filter(|list| !list.is_none()))
+}
+
+/// Reaps them, as whoever starts a child does.
+pub(super) fn reap_others() -> PyResult<()> {
+    match unreaped()? {
+        Some(list) if list.len()? > 0 => import!("subprocess", "_cleanup")?.call0().map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// The process of a Popen of ours.
+pub(super) fn child_of(popen: &Any) -> PyResult<Own<ChildProcess>> {
+    let child = popen.attr(intern!("_child"))?;
+    match child.cast::<ChildProcess>() {
+        Some(child) => Ok(child.own()),
+        None => Err(raise!(err::type_error(), "a Popen of ioxide is required")),
     }
 }
 
 const SHELL: &str = "/bin/sh";
 
 /// The pipes between the parent and a child, by the child's numbers.
-struct Ends([Option<(PipeReader, PipeWriter)>; 3]);
+struct Pipes([Option<(PipeReader, PipeWriter)>; 3]);
 
-impl Ends {
-    fn new(wanted: &Any) -> PyResult<Ends> {
-        let mut ends = Ends([None, None, None]);
-        for (place, wanted) in ends.0.iter_mut().zip(wanted.collect()?) {
-            if wanted.truthy()? {
+impl Pipes {
+    fn new(wanted: Ends) -> PyResult<Pipes> {
+        let mut pipes = Pipes([None, None, None]);
+        for (fd, place) in pipes.0.iter_mut().enumerate() {
+            if wanted.has(fd) {
                 *place = Some(io::pipe().map_err(|error| err::raise_os(&error))?);
             }
         }
-        Ok(ends)
+        Ok(pipes)
     }
 
     fn theirs(&self) -> [Option<RawFd>; 3] {
@@ -146,26 +180,15 @@ impl Ends {
         ]
     }
 
-    /// The parent's ends as files; the child's are closed.
-    fn ours(self) -> PyResult<[ObjCell; 3]> {
+    /// The parent's ends; the child's are closed.
+    fn ours(self) -> ParentEnds {
         let [stdin, stdout, stderr] = self.0;
-        Ok([
-            file(stdin.map(|(_, writer)| writer.into()), intern!("wb"))?,
-            file(stdout.map(|(reader, _)| reader.into()), intern!("rb"))?,
-            file(stderr.map(|(reader, _)| reader.into()), intern!("rb"))?,
-        ])
+        [
+            stdin.map(|(_, writer)| writer.into()),
+            stdout.map(|(reader, _)| reader.into()),
+            stderr.map(|(reader, _)| reader.into()),
+        ]
     }
-}
-
-fn file(end: Option<OwnedFd>, mode: &Any) -> PyResult<ObjCell> {
-    let Some(end) = end else {
-        return Ok(ObjCell::empty());
-    };
-    let number = value::int(end.as_raw_fd().into())?;
-    let file = import!("io", "FileIO")?.call(&[&number, mode])?;
-    // The file owns it now.
-    let _ = end.into_raw_fd();
-    Ok(ObjCell::new(file))
 }
 
 /// The paths under which the program may be found.

@@ -46,16 +46,16 @@ macro_rules! flag {
     };
 }
 
-use {field, flag};
+pub(crate) use {field, flag};
 
 /// Sets the field behind a property; `None` empties it.
-fn assign(cell: &ObjCell, value: Option<&Any>) -> PyResult<()> {
+pub(crate) fn assign(cell: &ObjCell, value: Option<&Any>) -> PyResult<()> {
     drop(cell.replace(required(value)?.some().map(Any::own)));
     Ok(())
 }
 
 /// As [`assign`], for a flag.
-fn assign_flag(cell: &Cell<bool>, value: Option<&Any>) -> PyResult<()> {
+pub(crate) fn assign_flag(cell: &Cell<bool>, value: Option<&Any>) -> PyResult<()> {
     let value = required(value)?.truthy()?;
     cell.set(value);
     Ok(())

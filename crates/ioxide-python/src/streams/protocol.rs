@@ -138,6 +138,26 @@ impl Construct for StreamReaderProtocol {
     }
 }
 
+impl StreamReaderProtocol {
+    /// The protocol of one end of a child's pipe; `lost` is called when that is closed.
+    pub(crate) fn of_pipe(
+        reader: Option<&StreamReader>,
+        event_loop: &Any,
+        lost: Obj,
+    ) -> PyResult<Own<StreamReaderProtocol>> {
+        let mut body = StreamReaderProtocol {
+            event_loop: ObjCell::new(event_loop.own()),
+            connection_lost_cb: ObjCell::new(lost),
+            ..StreamReaderProtocol::empty()
+        };
+        if let Some(reader) = reader {
+            body.reader = ObjCell::new(weak::reference(reader.as_any())?);
+            body.source_traceback = ObjCell::new(reader.source_traceback.get_or_none());
+        }
+        body.make()
+    }
+}
+
 /// Where a reader was made.
 fn source_of(reader: &Any) -> PyResult<Obj> {
     match StreamReader::untouched(reader) {

@@ -7,8 +7,8 @@ use super::{field, flag, required, DEFAULT_LIMIT};
 use crate::kit::buffer::Buffer;
 use crate::kit::class::{Construct, WeakList};
 use crate::kit::{
-    bytearray, err, ffi, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, PyResult,
-    Signature, Visitor,
+    bytearray, err, ffi, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own,
+    PyResult, Signature, Visitor,
 };
 use crate::transport::channel::Channel;
 use crate::{future, intern, raise};
@@ -97,6 +97,23 @@ impl Construct for StreamReader {
         }
         self.event_loop.set(event_loop);
         Ok(())
+    }
+}
+
+impl StreamReader {
+    /// `StreamReader(limit, loop)`.
+    pub(crate) fn with(limit: Option<&Any>, event_loop: &Any) -> PyResult<Own<StreamReader>> {
+        let reader = StreamReader {
+            event_loop: ObjCell::new(event_loop.own()),
+            ..StreamReader::empty()
+        };
+        if limit.is_some() {
+            reader.set_limit(limit)?;
+        }
+        if future::loop_debug(event_loop)? {
+            reader.source_traceback.set(future::extract_stack()?);
+        }
+        reader.make()
     }
 }
 

@@ -90,7 +90,7 @@ impl Construct for StreamWriter {
 
 impl StreamWriter {
     /// A writer to this transport.
-    pub(super) fn new(
+    pub(crate) fn new(
         transport: &Any,
         protocol: &Any,
         reader: Option<Obj>,

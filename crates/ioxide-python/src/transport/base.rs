@@ -24,6 +24,8 @@ pub(crate) struct Kind {
     pub(crate) what: &'static str,
     /// Under which key `get_extra_info` has the Python object.
     pub(crate) object_key: &'static str,
+    /// How a file of it is opened, unless the object is a socket.
+    pub(crate) file_mode: Option<&'static str>,
     /// How many bytes wait to be written.
     pub(crate) waiting: unsafe fn(&Any) -> usize,
     /// Sends what merely waits for the end of the turn.
@@ -408,8 +410,9 @@ impl Base {
                 let view = import!("asyncio.trsock", "TransportSocket")?.call1(&socket)?;
                 extra.dict_set(intern!("socket"), &view)?;
             }
-        } else if let Some(pipe) = self.descriptor.object() {
-            extra.dict_set(intern!("pipe"), &pipe)?;
+        } else if let Some(mode) = self.kind.file_mode {
+            let mode = value::str(mode)?;
+            extra.dict_set(intern!("pipe"), &*self.descriptor.file(&mode)?)?;
         }
         self.target.slot.set(extra.clone());
         Ok(extra)

@@ -102,6 +102,38 @@ pub(crate) fn write_pipe(args: Args<'_>) -> PyResult<Obj> {
     Ok(transport.into_obj())
 }
 
+/// The transport of the reading end of a child's pipe.
+pub(crate) fn child_output(
+    event_loop: &EventLoop,
+    protocol: &Any,
+    end: Descriptor,
+    may_grow: bool,
+) -> PyResult<Obj> {
+    let transport = ReadPipeTransport::create(event_loop, protocol, end)?;
+    transport.channel().may_grow.set(may_grow);
+    begin_fresh_pipe(transport.channel())?;
+    Ok(transport.into_obj())
+}
+
+/// The transport of the writing end of a child's pipe.
+pub(crate) fn child_input(
+    event_loop: &EventLoop,
+    protocol: &Any,
+    end: Descriptor,
+    may_grow: bool,
+) -> PyResult<Obj> {
+    let transport = WritePipeTransport::create(event_loop, protocol, end)?;
+    transport.channel().may_grow.set(may_grow);
+    begin_fresh_pipe(transport.channel())?;
+    Ok(transport.into_obj())
+}
+
+fn begin_fresh_pipe(channel: &Channel) -> PyResult<()> {
+    let fd = channel.base.descriptor.number();
+    sys::set_fresh_nonblocking(fd).map_err(|error| err::raise_os(&error))?;
+    channel.base.schedule_begin()
+}
+
 fn begin_pipe(channel: &Channel, waiter: Option<&Any>, context: Option<&Any>) -> PyResult<()> {
     let fd = channel.base.descriptor.number();
     ioxide_core::net::socket::set_nonblocking(fd, true).map_err(|error| err::raise_os(&error))?;

@@ -144,6 +144,7 @@ static KIND: Kind = Kind {
     name: "DatagramTransport",
     what: "datagram transport",
     object_key: "socket",
+    file_mode: None,
     waiting,
     flush,
     discard,

@@ -59,11 +59,6 @@ impl Descriptor {
         Ok(fd)
     }
 
-    /// The Python object, if there is one.
-    pub(crate) fn object(&self) -> Option<Obj> {
-        self.object.get()
-    }
-
     /// The socket object, which is made if need be and owns the descriptor from then on. Nothing once the
     /// descriptor is closed.
     pub(crate) fn socket(&self) -> PyResult<Option<Obj>> {
@@ -81,6 +76,25 @@ impl Descriptor {
         self.place.set(place_of_number(&socket, fd)?);
         socket.method(intern!("setblocking"), &[&crate::kit::value::bool(false)])?;
         Ok(Some(socket))
+    }
+
+    /// The file object of a pipe, which is made if need be and owns the descriptor from then on; a closed one once
+    /// the descriptor is closed.
+    pub(crate) fn file(&self, mode: &Any) -> PyResult<Obj> {
+        if let Some(object) = self.object.get() {
+            return Ok(object);
+        }
+        let class = import!("io", "FileIO")?;
+        let fd = self.fd.get();
+        let file = if fd < 0 {
+            let closed = class.call(&[intern!("/dev/null"), mode])?;
+            closed.method0(intern!("close"))?;
+            closed
+        } else {
+            class.call(&[&*crate::kit::value::int(fd.into())?, mode])?
+        };
+        self.object.set(file.clone());
+        Ok(file)
     }
 
     /// Closes the descriptor, once. The object, closed, stays for those who look.
