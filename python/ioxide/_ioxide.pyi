@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from _typeshed import ReadableBuffer as Buffer
@@ -117,6 +117,16 @@ def _set_native_tls(on: bool) -> None: ...
 def _tls_transport(
     loop: asyncio.AbstractEventLoop, protocol: Any, sslcontext: Any, /, *args: Any
 ) -> Any: ...
+def _connection(
+    loop: asyncio.AbstractEventLoop,
+    protocol_factory: Callable[[], Any],
+    host: Any,
+    port: Any,
+    family: int,
+    proto: int,
+    /,
+) -> Awaitable[tuple[Any, Any]] | None: ...
+def _is_numeric(address: Any, family: int, /) -> bool: ...
 def _socket_transport(loop: asyncio.AbstractEventLoop, sock: Any, /, *args: Any) -> Any: ...
 def _datagram_transport(loop: asyncio.AbstractEventLoop, sock: Any, /, *args: Any) -> Any: ...
 def _read_pipe_transport(loop: asyncio.AbstractEventLoop, pipe: Any, /, *args: Any) -> Any: ...

@@ -27,7 +27,10 @@ async def open_connection(
     programs older than Python 3.10, with a warning.
     """
     running = _running(loop)
-    return await _connect(running, running.create_connection, host, port, limit=limit, **options)
+    reader = StreamReader(limit=limit, loop=running)
+    protocol = StreamReaderProtocol(reader, loop=running)
+    transport, _ = await running.create_connection(lambda: protocol, host, port, **options)
+    return reader, StreamWriter(transport, protocol, reader, running)
 
 
 async def open_unix_connection(
@@ -39,7 +42,10 @@ async def open_unix_connection(
 ) -> tuple[StreamReader, StreamWriter]:
     """As open_connection(), to a Unix domain socket."""
     running = _running(loop)
-    return await _connect(running, running.create_unix_connection, path, limit=limit, **options)
+    reader = StreamReader(limit=limit, loop=running)
+    protocol = StreamReaderProtocol(reader, loop=running)
+    transport, _ = await running.create_unix_connection(lambda: protocol, path, **options)
+    return reader, StreamWriter(transport, protocol, reader, running)
 
 
 async def start_server(
@@ -88,15 +94,6 @@ def _running(given: asyncio.AbstractEventLoop | None) -> Any:
         if given is not running:
             raise RuntimeError("the loop argument is not the running event loop")
     return running
-
-
-async def _connect(
-    loop: Any, create: Callable[..., Any], *address: Any, limit: int, **options: Any
-) -> tuple[StreamReader, StreamWriter]:
-    reader = StreamReader(limit=limit, loop=loop)
-    protocol = StreamReaderProtocol(reader, loop=loop)
-    transport, _ = await create(lambda: protocol, *address, **options)
-    return reader, StreamWriter(transport, protocol, reader, loop)
 
 
 def _protocols(loop: Any, callback: Any, limit: int) -> Callable[[], StreamReaderProtocol]:

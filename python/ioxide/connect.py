@@ -13,7 +13,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import _race, _tls
-from ._ioxide import BaseLoop, _socket_transport
+from ._ioxide import BaseLoop, _connection, _is_numeric, _socket_transport
+
+# What programs put something of their own in the place of, to see or to refuse connections.
+_Socket = socket.socket
+_socket_connect = socket.socket.connect
 
 
 class ConnectMethods(BaseLoop):
@@ -55,6 +59,11 @@ class ConnectMethods(BaseLoop):
         if host is not None or port is not None:
             if sock is not None:
                 raise ValueError("host/port and sock can not be specified at the same time")
+            if ssl is None and local_addr is None and not all_errors and self._connects_itself():
+                connection = _connection(self, protocol_factory, host, port, family, proto)
+                if connection is not None:
+                    made: tuple[Any, Any] = await connection
+                    return made
             if happy_eyeballs_delay is not None and interleave is None:
                 interleave = 1
             address = {"family": family, "proto": proto, "flags": flags}
@@ -72,6 +81,15 @@ class ConnectMethods(BaseLoop):
             server_hostname,
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+
+    def _connects_itself(self) -> bool:
+        """Whether nobody can tell how a socket is made and connected."""
+        return (
+            socket.socket is _Socket
+            and _Socket.connect is _socket_connect
+            and type(self).sock_connect is ConnectMethods.sock_connect
+            and "sock_connect" not in self.__dict__
         )
 
     async def _connect_to_host(
@@ -268,9 +286,10 @@ class ConnectMethods(BaseLoop):
         refuse_tls_socket(sock)
         if self.get_debug() and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
+        family = sock.family
+        if family in (socket.AF_INET, socket.AF_INET6) and not _is_numeric(address, family):
             infos = await self._ensure_resolved(
-                address, family=sock.family, type=sock.type, proto=sock.proto
+                address, family=family, type=sock.type, proto=sock.proto
             )
             address = infos[0][4]
         try:

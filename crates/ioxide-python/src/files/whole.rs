@@ -1,8 +1,9 @@
 //! Whole operations: what of them happens under the interpreter lock, before and after the core's part.
 
 use crate::import;
+use crate::kit::audit;
 use crate::kit::buffer::Buffer;
-use crate::kit::path::{audit_open, Path};
+use crate::kit::path::Path;
 use crate::kit::{err, gil, value, Any, Obj, PyResult, Raised};
 use ioxide_core::files::cached::{self, Outcome};
 use ioxide_core::files::copy::{self, NotCopied};
@@ -131,7 +132,7 @@ impl Whole {
         match self {
             Whole::Read { path, after } => {
                 let path = Path::of(&path)?;
-                audit_open(&path.name, c"rb", libc::O_RDONLY | libc::O_CLOEXEC)?;
+                audit::open(&path.name, c"rb", libc::O_RDONLY | libc::O_CLOEXEC)?;
                 Ok(Prepared::Read {
                     path,
                     after,
@@ -153,7 +154,7 @@ impl Whole {
             }
             Whole::Copy { source, target } => {
                 let (source, target) = (Path::of(&source)?, Path::of(&target)?);
-                audit_open(&source.name, c"rb", libc::O_RDONLY | libc::O_CLOEXEC)?;
+                audit::open(&source.name, c"rb", libc::O_RDONLY | libc::O_CLOEXEC)?;
                 audit_write(&target, Mode::Replace)?;
                 Ok(Prepared::Copy { source, target })
             }
@@ -164,8 +165,8 @@ impl Whole {
 fn audit_write(path: &Path, mode: Mode) -> PyResult<()> {
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_CLOEXEC;
     match mode {
-        Mode::Replace => audit_open(&path.name, c"wb", flags | libc::O_TRUNC),
-        Mode::Append => audit_open(&path.name, c"ab", flags | libc::O_APPEND),
+        Mode::Replace => audit::open(&path.name, c"wb", flags | libc::O_TRUNC),
+        Mode::Append => audit::open(&path.name, c"ab", flags | libc::O_APPEND),
     }
 }
 

@@ -25,6 +25,7 @@
 //! therefore keep their state in `Cell`s and `ObjCell`s, and no borrow of it is alive across such a point.
 
 pub(crate) mod args;
+pub(crate) mod audit;
 pub(crate) mod buffer;
 pub(crate) mod bytearray;
 pub(crate) mod call;

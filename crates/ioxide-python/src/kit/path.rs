@@ -1,8 +1,7 @@
-//! Paths: what `open()` takes for one, and what hooks are told of it.
+//! Paths: what `open()` takes for one.
 
-use super::value::check;
 use super::{ffi, Any, Obj, PyResult, Raised, Raw};
-use std::ffi::{c_int, CStr, CString};
+use std::ffi::CString;
 use std::ptr;
 
 /// A path as the system takes it, and as errors name it.
@@ -28,25 +27,4 @@ impl Path {
             .map_err(|_| super::err::raise(super::err::value_error(), "embedded null byte"))?;
         Ok(Path { system, name })
     }
-}
-
-/// Tells audit hooks that a file is about to be opened; they may refuse.
-pub(crate) fn audit_open(name: &Any, mode: &CStr, flags: c_int) -> PyResult<()> {
-    extern "C" {
-        fn PySys_Audit(
-            event: *const std::ffi::c_char,
-            format: *const std::ffi::c_char,
-            ...
-        ) -> c_int;
-    }
-    // SAFETY: the format names an object, a C string and an integer, as they are passed.
-    check(unsafe {
-        PySys_Audit(
-            c"open".as_ptr(),
-            c"Osi".as_ptr(),
-            name.raw(),
-            mode.as_ptr(),
-            flags,
-        )
-    })
 }

@@ -21,6 +21,8 @@ pub(crate) enum Watcher {
     Callback(Own<Handle>),
     /// A transport or a server.
     Native(Own<Target>),
+    /// As `Native`, to be told of one event.
+    Once(Own<Target>),
     /// An operation on a socket.
     Operation(Own<SocketOperation>),
 }
@@ -30,7 +32,7 @@ impl Watcher {
     fn object(&self) -> &Any {
         match self {
             Watcher::Callback(handle) => handle.as_obj(),
-            Watcher::Native(target) => target.as_obj(),
+            Watcher::Native(target) | Watcher::Once(target) => target.as_obj(),
             Watcher::Operation(operation) => operation.as_obj(),
         }
     }
@@ -39,8 +41,12 @@ impl Watcher {
     fn work(&self, side: Side) -> Work {
         match (self, side) {
             (Watcher::Callback(handle), _) => Work::Handle(handle.clone()),
-            (Watcher::Native(target), Side::Read) => Work::Readable(target.clone()),
-            (Watcher::Native(target), Side::Write) => Work::Writable(target.clone()),
+            (Watcher::Native(target) | Watcher::Once(target), Side::Read) => {
+                Work::Readable(target.clone())
+            }
+            (Watcher::Native(target) | Watcher::Once(target), Side::Write) => {
+                Work::Writable(target.clone())
+            }
             (Watcher::Operation(operation), _) => Work::Operation(operation.clone()),
         }
     }
@@ -173,7 +179,8 @@ impl EventLoop {
         let mut interest = entry.interest();
         // An operation waits for one event. The next on the same socket is likely to wait as well, and then finds
         // the registration resting.
-        interest.once = interest.is_none() && matches!(watcher, Watcher::Operation(_));
+        interest.once =
+            interest.is_none() && matches!(watcher, Watcher::Operation(_) | Watcher::Once(_));
         match side {
             Side::Read => interest.readable = true,
             Side::Write => interest.writable = true,
@@ -208,6 +215,47 @@ impl EventLoop {
         let watcher = self.watcher(fd, side);
         if watcher.is_some_and(|watcher| watcher.object().is(target)) {
             drop(self.unwatch(fd, side));
+        }
+    }
+
+    /// As [`EventLoop::unwatch_own`], but leaves it to [`EventLoop::settle`] or [`EventLoop::retire`] to tell the kernel;
+    /// one of them must follow, since the kernel goes on telling of the side as long as it is ready.
+    pub(crate) fn ignore_own(&self, fd: RawFd, side: Side, target: &Any) {
+        let watcher = self.watcher(fd, side);
+        if !watcher.is_some_and(|watcher| watcher.object().is(target)) {
+            return;
+        }
+        let Some(entry) = self.descriptors.entry(fd) else {
+            return;
+        };
+        let removed = match side {
+            Side::Read => entry.reader.take(),
+            Side::Write => entry.writer.take(),
+        };
+        drop(removed);
+    }
+
+    /// Has the kernel tell of what is still watched and of nothing else.
+    pub(crate) fn settle(&self, fd: RawFd) {
+        let Some(entry) = self.descriptors.entry(fd) else {
+            return;
+        };
+        let interest = entry.interest();
+        if interest != entry.registered {
+            // The descriptor may have been closed already, which ends its registration.
+            let _ = self.kernel_register(fd, interest);
+        }
+    }
+
+    /// Nobody watches the descriptor any more, and it is about to be closed, by which the kernel forgets it, unless
+    /// it is open elsewhere.
+    pub(crate) fn retire(&self, fd: RawFd, is_sole: bool) {
+        if !is_sole {
+            return self.settle(fd);
+        }
+        if let Some(entry) = self.descriptors.entry(fd) {
+            entry.registered = Interest::NONE;
+            entry.resting = false;
         }
     }
 
@@ -251,6 +299,7 @@ impl EventLoop {
     pub(crate) fn claim(&self, fd: RawFd, owner: &Target) -> PyResult<()> {
         drop(self.unwatch(fd, Side::Read));
         drop(self.unwatch(fd, Side::Write));
+        self.settle(fd);
         let index = self.descriptors.make_room(fd)?;
         self.descriptors.table()[index].owner = Some(NonNull::from(owner));
         Ok(())

@@ -83,6 +83,29 @@ fn internet(items: &[&Any]) -> Option<Address> {
     }
 }
 
+/// The address of a host that is a number, without a scope, and a port; never an exception.
+pub(super) fn of_host(host: &Any, port: &Any) -> Option<Address> {
+    if !host.is_str() {
+        return None;
+    }
+    let host = text(host)?;
+    if host.contains('%') {
+        return None;
+    }
+    Address::parse_numeric(host, u16::try_from(number(port)?).ok()?)
+}
+
+/// What a program sees of an address that it has given itself.
+pub(super) fn as_given(address: &Address, host: &Any, port: &Any) -> PyResult<Obj> {
+    match address {
+        Address::V6(_) => {
+            let zero = value::int(0)?;
+            value::tuple(&[host, port, &zero, &zero])
+        }
+        _ => value::tuple(&[host, port]),
+    }
+}
+
 fn number(object: &Any) -> Option<i64> {
     if !object.is_int() {
         return None;

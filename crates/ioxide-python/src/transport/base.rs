@@ -1,5 +1,6 @@
 //! What all transports have in common: their place in the loop, their protocol, and the order of its calls.
 
+use super::connect::Connection;
 use super::descriptor::Descriptor;
 use super::{address, closing};
 use crate::future::{settle, FutureView};
@@ -55,7 +56,7 @@ pub(crate) struct Base {
     pub(super) server: ObjCell,
     /// Where the server keeps this transport.
     pub(super) seat: Cell<usize>,
-    /// The future that is told when `connection_made` has been called.
+    /// The future, or the awaitable of ours, that is told when `connection_made` has been called.
     pub(super) waiter: ObjCell,
     /// What `connection_lost` will be told.
     pub(super) lost: ObjCell,
@@ -227,7 +228,10 @@ impl Base {
     fn start(&self) -> PyResult<()> {
         self.watch_readable()?;
         match self.waiter.take() {
-            Some(waiter) => fulfil(&waiter),
+            Some(waiter) => match waiter.exact::<Connection>() {
+                Some(connection) => connection.is_made(),
+                None => fulfil(&waiter),
+            },
             None => Ok(()),
         }
     }
@@ -259,6 +263,36 @@ impl Base {
             Ok(())
         });
         debug_assert!(ignored.is_ok());
+    }
+
+    /// Reads no more, since the connection ends. Of a descriptor that closing makes the kernel forget it is told only if
+    /// that has to wait: see [`Base::settle`].
+    pub(super) fn stop_reading(&self) {
+        if !self.descriptor.is_sole() {
+            return self.unwatch(Side::Read);
+        }
+        let ignored = self.with_loop(|event_loop| {
+            event_loop.ignore_own(self.descriptor.number(), Side::Read, self.object());
+            Ok(())
+        });
+        debug_assert!(ignored.is_ok());
+    }
+
+    /// Has the kernel tell of what is still watched and of nothing else.
+    pub(super) fn settle(&self) {
+        let ignored = self.with_loop(|event_loop| {
+            event_loop.settle(self.descriptor.number());
+            Ok(())
+        });
+        debug_assert!(ignored.is_ok());
+    }
+
+    /// The socket object, with which a program may do anything: the kernel must not know more than we do.
+    pub(super) fn socket(&self) -> PyResult<Option<Obj>> {
+        if self.closing.get() && !self.over.get() {
+            self.settle();
+        }
+        self.descriptor.socket()
     }
 
     pub(super) fn pause_reading(&self) -> PyResult<()> {
@@ -406,7 +440,7 @@ impl Base {
                 intern!("peername"),
                 &*self.address_of(|known| known.peer.as_ref())?,
             )?;
-            if let Some(socket) = self.descriptor.socket()? {
+            if let Some(socket) = self.socket()? {
                 let view = import!("asyncio.trsock", "TransportSocket")?.call1(&socket)?;
                 extra.dict_set(intern!("socket"), &view)?;
             }
@@ -448,6 +482,7 @@ impl Base {
             let fd = self.descriptor.number();
             if event_loop.release(fd, &self.target) {
                 event_loop.evict(fd);
+                event_loop.retire(fd, self.descriptor.is_sole());
             }
             Ok(())
         });

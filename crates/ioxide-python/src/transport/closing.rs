@@ -13,10 +13,11 @@ pub(super) fn close(this: &Base) -> PyResult<()> {
     if this.closing.replace(true) {
         return Ok(());
     }
-    this.unwatch(Side::Read);
-    this.flush()?;
-    if this.waiting() > 0 || this.conn_lost.get() > 0 {
-        return Ok(());
+    this.stop_reading();
+    let flushed = this.flush();
+    if flushed.is_err() || this.waiting() > 0 || this.conn_lost.get() > 0 {
+        this.settle();
+        return flushed;
     }
     this.conn_lost.set(1);
     this.unwatch(Side::Write);
@@ -37,7 +38,7 @@ pub(super) fn force(this: &Base, exception: Option<Obj>) -> PyResult<()> {
     this.discard();
     this.unwatch(Side::Write);
     if !this.closing.replace(true) {
-        this.unwatch(Side::Read);
+        this.stop_reading();
     }
     this.conn_lost.set(1);
     drop(this.lost.replace(exception));

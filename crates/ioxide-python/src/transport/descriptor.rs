@@ -1,8 +1,10 @@
 //! A descriptor and who closes it.
 
-use crate::kit::{ffi, Any, Obj, ObjCell, PyResult, Visitor};
+use crate::fork;
+use crate::kit::{err, ffi, value, Any, Obj, ObjCell, PyResult, Visitor};
 use crate::runtime::io::descriptor;
 use crate::{import, intern};
+use ioxide_core::net::socket;
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::io;
@@ -20,6 +22,8 @@ pub(crate) struct Descriptor {
     /// Where that object keeps its number, if that is known: anything else there than `fd` says that the
     /// program has closed or detached it.
     place: Cell<*const c_int>,
+    /// The count of forks when the descriptor was taken over.
+    forks: u32,
 }
 
 impl Descriptor {
@@ -29,6 +33,7 @@ impl Descriptor {
             fd: Cell::new(fd.into_raw_fd()),
             object: ObjCell::empty(),
             place: Cell::new(std::ptr::null()),
+            forks: fork::forks(),
         }
     }
 
@@ -39,6 +44,7 @@ impl Descriptor {
             fd: Cell::new(fd),
             object: ObjCell::new(object.own()),
             place: Cell::new(place_of_number(object, fd)?),
+            forks: fork::forks(),
         })
     }
 
@@ -46,6 +52,12 @@ impl Descriptor {
     #[inline(always)]
     pub(crate) fn number(&self) -> RawFd {
         self.fd.get()
+    }
+
+    /// Whether closing the number closes what it stands for: no program can have made another descriptor for that,
+    /// and no child has been forked that would have one.
+    pub(crate) fn is_sole(&self) -> bool {
+        self.object.is_empty() && self.forks == fork::forks()
     }
 
     /// The number to read from and write to. `EBADF` if the program has closed the object.
@@ -69,12 +81,22 @@ impl Descriptor {
         if fd < 0 {
             return Ok(None);
         }
-        let number = crate::kit::value::int(fd.into())?;
-        let class = import!("socket", "socket")?;
-        let socket = class.call_with(&[], &[(intern!("fileno"), &number)])?;
+        let option = |name| match socket::option(fd, libc::SOL_SOCKET, name) {
+            Ok(value) => value::int(value.into()),
+            Err(error) => Err(err::raise_os(&error)),
+        };
+        let family = option(libc::SO_DOMAIN)?;
+        // That it is non-blocking is said with the kind, or the object would see to it by a system call.
+        let kind = option(libc::SO_TYPE)?.to_i64()? | i64::from(libc::SOCK_NONBLOCK);
+        let arguments: [&Any; 4] = [
+            &family,
+            &*value::int(kind)?,
+            &*option(libc::SO_PROTOCOL)?,
+            &*value::int(fd.into())?,
+        ];
+        let socket = import!("socket", "socket")?.call(&arguments)?;
         self.object.set(socket.clone());
         self.place.set(place_of_number(&socket, fd)?);
-        socket.method(intern!("setblocking"), &[&crate::kit::value::bool(false)])?;
         Ok(Some(socket))
     }
 

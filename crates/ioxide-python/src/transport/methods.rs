@@ -229,7 +229,7 @@ fn sock(this: &Base) -> PyResult<Obj> {
     if this.over.get() {
         return Ok(Obj::none());
     }
-    Ok(this.descriptor.socket()?.unwrap_or_else(Obj::none))
+    Ok(this.socket()?.unwrap_or_else(Obj::none))
 }
 
 fn sendfile_mode(_: &Base) -> PyResult<Obj> {

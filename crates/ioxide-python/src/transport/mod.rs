@@ -22,6 +22,7 @@ pub(crate) mod base;
 mod capacity;
 pub(crate) mod channel;
 pub(crate) mod closing;
+pub(crate) mod connect;
 pub(crate) mod create;
 pub(crate) mod datagram;
 pub(crate) mod descriptor;
@@ -44,6 +45,7 @@ pub(crate) fn build() -> PyResult<()> {
     channel::build()?;
     datagram::build()?;
     operation::build()?;
+    connect::build()?;
     server::build()?;
     listener::build()
 }
@@ -77,6 +79,16 @@ pub(crate) fn functions() -> Vec<ffi::PyMethodDef> {
             "_socket_transport",
             create::socket,
             "Makes the transport of a connected socket."
+        ),
+        crate::function!(
+            "_connection",
+            connect::connection,
+            "An awaitable that connects to an address which needs no lookup; None for others."
+        ),
+        crate::function!(
+            "_is_numeric",
+            connect::is_numeric,
+            "Whether an address tuple is one of this family and needs no lookup."
         ),
         crate::function!(
             "_read_pipe_transport",
