@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import asyncio.base_events
 import warnings
-import weakref
 from typing import Any
 
 from . import _report
@@ -116,37 +115,25 @@ class EventLoop(
 
     # Asynchronous generators
 
-    def _asyncgen_firstiter_hook(self, generator: Any) -> None:
-        if self._asyncgens_closed:
-            warnings.warn(
-                f"asynchronous generator {generator!r} was scheduled after "
-                "loop.shutdown_asyncgens() call",
-                ResourceWarning,
-                source=self,
-                stacklevel=2,
-            )
-        self._asyncgens.add(generator)
+    def _warn_of_late_asyncgen(self, generator: Any) -> None:
+        warnings.warn(
+            f"asynchronous generator {generator!r} was scheduled after "
+            "loop.shutdown_asyncgens() call",
+            ResourceWarning,
+            source=self,
+            stacklevel=2,
+        )
 
     def _asyncgen_finalizer_hook(self, generator: Any) -> None:
-        self._asyncgens.discard(generator)
+        self._forget_asyncgen(generator)
         if not self.is_closed():
             self.call_soon_threadsafe(self.create_task, generator.aclose())
 
-    _asyncgens_closed = False
-
-    @property
-    def _asyncgens(self) -> weakref.WeakSet[Any]:
-        begun: weakref.WeakSet[Any] = self.__dict__.setdefault("_asyncgen_set", weakref.WeakSet())
-        return begun
-
     async def shutdown_asyncgens(self) -> None:
         """Close all asynchronous generators that were begun on this loop."""
-        self._asyncgens_closed = True
-        # Most loops never saw one, and the set is made at the first.
-        closing = list(self.__dict__.get("_asyncgen_set", ()))
+        closing = self._shut_down_asyncgens()
         if not closing:
             return
-        self._asyncgens.clear()
         results = await asyncio.gather(*[g.aclose() for g in closing], return_exceptions=True)
         for result, generator in zip(results, closing, strict=True):
             if isinstance(result, Exception):

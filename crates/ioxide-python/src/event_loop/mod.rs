@@ -358,6 +358,16 @@ impl EventLoop {
     }
 }
 
+impl EventLoop {
+    fn generator_begins(&self, generator: &Any) -> PyResult<()> {
+        if self.generators.are_shut_down() {
+            self.as_any()
+                .method(intern!("_warn_of_late_asyncgen"), &[generator])?;
+        }
+        self.generators.add(generator)
+    }
+}
+
 pub(crate) fn build() -> PyResult<()> {
     ClassSpec::new::<EventLoop>(c"ioxide.BaseLoop")
         .doc(c"What is native of ioxide.EventLoop.")
@@ -430,6 +440,14 @@ pub(crate) fn build() -> PyResult<()> {
                 "RuntimeError if this or another loop runs in this thread."),
             crate::method!(noargs EventLoop, "_check_closed", EventLoop::refuse_if_closed,
                 "RuntimeError if the loop is closed."),
+            crate::method!(onearg EventLoop, "_asyncgen_firstiter_hook", EventLoop::generator_begins,
+                "Notes an asynchronous generator that is about to begin."),
+            crate::method!(onearg EventLoop, "_forget_asyncgen",
+                |this: &EventLoop, generator: &Any| this.generators.remove(generator),
+                "Forgets an asynchronous generator that is being closed."),
+            crate::method!(noargs EventLoop, "_shut_down_asyncgens",
+                |this: &EventLoop| this.generators.shut_down(),
+                "The asynchronous generators that live; whoever begins another is warned from now on."),
             crate::method!(noargs EventLoop, "_timers",
                 |this: &EventLoop| value::list(this.timers.handles().into_iter()),
                 "The timer handles that wait."),

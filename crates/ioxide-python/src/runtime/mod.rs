@@ -8,6 +8,7 @@
 
 pub(crate) mod alarm;
 pub(crate) mod clock;
+pub(crate) mod generators;
 pub(crate) mod io;
 pub(crate) mod lifecycle;
 pub(crate) mod queue;
@@ -57,9 +58,7 @@ pub(crate) struct EventLoop {
     pub(crate) own_create_task: Cell<bool>,
     /// Whether the factory is of the newer kind, which takes `name=`.
     pub(crate) factory_takes_name: Cell<bool>,
-    /// The weak set of asynchronous generators that were begun.
-    pub(crate) asyncgens: ObjCell,
-    pub(crate) asyncgens_shutdown: Cell<bool>,
+    pub(crate) generators: generators::Generators,
     pub(crate) executor: LoopExecutor,
 }
 
@@ -83,7 +82,8 @@ unsafe impl Native for EventLoop {
         self.snapshots.traverse(visitor);
         self.executor.traverse(visitor);
         self.hub.traverse(visitor);
-        for cell in [&self.exception_handler, &self.task_factory, &self.asyncgens] {
+        self.generators.traverse(visitor);
+        for cell in [&self.exception_handler, &self.task_factory] {
             visitor.cell(cell);
         }
     }
@@ -95,7 +95,8 @@ unsafe impl Native for EventLoop {
         self.snapshots.clear();
         self.executor.clear();
         self.hub.clear();
-        for cell in [&self.exception_handler, &self.task_factory, &self.asyncgens] {
+        self.generators.clear();
+        for cell in [&self.exception_handler, &self.task_factory] {
             cell.clear();
         }
     }
@@ -125,8 +126,7 @@ impl EventLoop {
             task_factory: ObjCell::empty(),
             own_create_task: Cell::new(false),
             factory_takes_name: Cell::new(true),
-            asyncgens: ObjCell::empty(),
-            asyncgens_shutdown: Cell::new(false),
+            generators: generators::Generators::new(),
             executor: LoopExecutor::new(),
         }
     }
