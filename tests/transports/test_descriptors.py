@@ -112,3 +112,107 @@ def test_callbacks_on_a_transports_descriptor_are_refused(new_loop):
                 await loop.sock_recv(protocol.transport._sock, 1)
 
     run(main(), new_loop)
+
+
+def watched() -> set[int]:
+    """The numbers that the epoll instances of this process were given, and still tell of."""
+    found = set()
+    for name in os.listdir("/proc/self/fdinfo"):
+        try:
+            with open(f"/proc/self/fdinfo/{name}") as lines:
+                found |= {int(line.split()[1]) for line in lines if line.startswith("tfd:")}
+        except FileNotFoundError:
+            continue
+    return found
+
+
+async def closed_connection(before_closing, after_closing=lambda transport: None):
+    """Close a connection; return whether the kernel still tells of it, and the peer, which has said more."""
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        transport, protocol = await loop.create_connection(Recorder, *address)
+        peer, _ = server.accept()
+    await turns()
+    before_closing(transport)
+    transport.close()
+    after_closing(transport)
+    with peer:
+        peer.send(b"more")
+        await protocol.over
+        await turns()
+        return watched()
+
+
+def test_closed_connection_is_watched_no_more():
+    async def main():
+        before = watched()
+        assert await closed_connection(lambda transport: None) == before
+
+    run(main())
+
+
+def test_closed_connection_is_watched_no_more_where_the_program_has_another_descriptor():
+    kept = []
+
+    def duplicate(transport):
+        kept.append(os.dup(transport.get_extra_info("socket").fileno()))
+
+    async def main():
+        before = watched()
+        assert await closed_connection(duplicate) == before
+        assert await closed_connection(lambda transport: None, duplicate) == before
+
+    run(main())
+    for number in kept:
+        os.close(number)
+
+
+def test_closed_connection_is_watched_no_more_where_a_forked_child_has_it():
+    children = []
+    until, ended = os.pipe()
+
+    def fork(transport):
+        if (child := os.fork()) == 0:
+            os.close(ended)
+            os.read(until, 1)
+            os._exit(0)
+        children.append(child)
+
+    async def main():
+        before = watched()
+        assert await closed_connection(fork) == before
+
+    try:
+        run(main())
+    finally:
+        os.close(ended)
+        os.close(until)
+        for child in children:
+            os.waitpid(child, 0)
+
+
+def test_number_of_a_closing_connection_may_be_reused_at_once():
+    async def main():
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = server.getsockname()
+            transport, protocol = await loop.create_connection(Recorder, *address)
+            peer, _ = server.accept()
+        await turns()
+        number = transport._sock_fd
+        near, far = socket.socketpair()
+        transport.close()
+        transport._sock.close()
+        with near, far, peer:
+            reused = socket.socket(fileno=os.dup2(near.fileno(), number))
+            reused.setblocking(False)
+            heard = loop.create_future()
+            loop.add_reader(reused, lambda: heard.set_result(reused.recv(1)))
+            far.send(b"x")
+            assert await heard == b"x"
+            loop.remove_reader(reused)
+            await protocol.over
+            reused.close()
+
+    run(main())
