@@ -220,6 +220,66 @@ def test_job_may_call_back_into_the_loop(aio, loop):
     loop.run_until_complete(main())
 
 
+async def many_short_jobs(aio, loop):
+    """After a row of them the pool leaves one thread to itself, and another one watches it."""
+    for _ in range(50):
+        await loop.run_in_executor(None, int)
+    await aio.gather(*(loop.run_in_executor(None, int) for _ in range(50)))
+
+
+def test_job_that_blocks_after_many_short_ones_holds_back_nobody(aio, loop):
+    async def main():
+        for _ in range(5):
+            await many_short_jobs(aio, loop)
+            meeting = threading.Barrier(4)
+            await aio.gather(*(loop.run_in_executor(None, meeting.wait, 10) for _ in range(4)))
+
+    loop.run_until_complete(main())
+
+
+def test_outcomes_arrive_while_the_next_job_blocks(aio, loop):
+    async def main():
+        for _ in range(5):
+            await many_short_jobs(aio, loop)
+            release = threading.Event()
+            short = [loop.run_in_executor(None, int) for _ in range(20)]
+            blocked = loop.run_in_executor(None, release.wait, 10)
+            await aio.gather(*short)
+            release.set()
+            assert await blocked
+
+    loop.run_until_complete(main())
+
+
+def test_job_begins_although_the_loop_does_not_go_on(aio, loop):
+    async def main():
+        for _ in range(5):
+            await many_short_jobs(aio, loop)
+            begun = threading.Event()
+            job = loop.run_in_executor(None, begun.set)
+            assert begun.wait(10)
+            await job
+
+    loop.run_until_complete(main())
+
+
+def test_job_among_short_ones_may_wait_for_the_loop(aio, loop):
+    async def answer():
+        return 42
+
+    def ask():
+        return aio.run_coroutine_threadsafe(answer(), loop).result(10)
+
+    async def main():
+        for _ in range(5):
+            await many_short_jobs(aio, loop)
+            jobs = [int] * 20 + [ask] + [int] * 20
+            outcomes = await aio.gather(*(loop.run_in_executor(None, job) for job in jobs))
+            assert outcomes == [0] * 20 + [42] + [0] * 20
+
+    loop.run_until_complete(main())
+
+
 def test_coroutine_function_is_refused_in_debug_mode(aio, loop):
     async def job():
         pass

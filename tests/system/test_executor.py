@@ -312,6 +312,28 @@ loop.close()
     assert run_python("-W", "ignore", "-c", program, cwd=tmp_path) == (0, "", "")
 
 
+def test_child_forked_before_a_job_has_begun_goes_on(tmp_path):
+    program = """
+import os, asyncio, ioxide, warnings
+warnings.simplefilter("ignore")
+async def main():
+    loop = asyncio.get_running_loop()
+    for _ in range(10):
+        for _ in range(50):
+            await ioxide.to_thread(int)
+        job = loop.run_in_executor(None, abs, -3)
+        if (pid := os.fork()) == 0:
+            later = loop.create_future()
+            loop.call_later(0.001, later.set_result, None)
+            await later
+            os._exit(await loop.run_in_executor(None, abs, -7))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        assert await job == 3
+ioxide.run(main())
+"""
+    assert run_python("-W", "ignore", "-c", program, cwd=tmp_path) == (0, "", "")
+
+
 STUCK = """
 import time, ioxide
 async def main():

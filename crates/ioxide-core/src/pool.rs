@@ -6,8 +6,19 @@
 //! row without a single further wake-up, and as soon as one blocks and lets go of the lock, the
 //! next worker is there. Nothing is lost by this: whenever jobs are queued, either some worker has
 //! been woken and will look, or all of them are busy and will look when they are done.
+//!
+//! # Brisk work
+//! Jobs that let go of the lock for some microseconds, as those that open and read files do, would
+//! be fought over all the same: each time the next worker takes the lock, and the first one waits
+//! to get it back. So after a row of short jobs whoever runs them is left alone, and another worker
+//! watches without the lock. When nothing has moved for a tick of 0.1 ms it takes over, and workers
+//! are woken one after the other again, until there has been another row. So a job that blocks
+//! may hold back others for that long, once in a row. News of what is done may be kept while work
+//! is brisk, and are told together: whoever is told would want the lock as well.
 
-use std::cell::Cell;
+mod pace;
+mod source;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,6 +31,10 @@ const STACK_BYTES: usize = 8 * 1024 * 1024;
 
 /// What every worker runs: takes jobs from the source until that says shutdown.
 pub type Worker<J> = Arc<dyn Fn(&JobSource<J>) + Send + Sync>;
+
+use pace::Pace;
+use source::{wake, Seat, Sleeper};
+pub use source::{JobSource, Next};
 
 /// A pool of threads for jobs that block. Dropping it shuts it down without waiting.
 pub struct Pool<J: Send + 'static> {
@@ -44,18 +59,8 @@ pub enum Rejected<J> {
     NoThread(J, io::Error),
 }
 
-/// A worker's end of the pool.
-pub struct JobSource<J: Send + 'static> {
-    shared: Arc<Shared<J>>,
-    /// Whether this worker was woken and has not looked for a job since.
-    woken: Cell<bool>,
-    has_worked: Cell<bool>,
-}
-
 struct Shared<J: Send + 'static> {
     state: Mutex<State<J>>,
-    /// Signalled once for every permit, and for all at shutdown.
-    work: Condvar,
     /// Signalled when the last thread ends.
     ended: Condvar,
     worker: Worker<J>,
@@ -67,12 +72,11 @@ struct State<J> {
     jobs: VecDeque<J>,
     /// Threads that run or are about to.
     threads: usize,
-    /// Threads that sleep and have no permit to wake up.
-    idle: usize,
-    /// Permits to wake up that no sleeper has taken yet.
-    permits: usize,
+    /// Threads that sleep until they are told; who went to sleep last is woken first.
+    asleep: Vec<Arc<Seat>>,
     /// Threads that were woken or started and have not looked for a job since.
     waking: usize,
+    pace: Pace,
     started: usize,
     shutdown: bool,
     handles: Vec<JoinHandle<()>>,
@@ -89,32 +93,65 @@ impl<J: Send + 'static> Pool<J> {
 
     /// Queues a job, and wakes or starts a thread for it unless one is on its way already.
     pub fn submit(&self, job: J) -> Result<(), Rejected<J>> {
+        self.queue(job, false).map(drop)
+    }
+
+    /// As [`submit`](Self::submit), for who has the lock that workers need and is about to let go of it: a
+    /// thread that is woken now might only wait for it. Whether [`begin`](Self::begin) is to be called then; if that takes
+    /// longer than expected, the watcher sees to it.
+    pub fn submit_soon(&self, job: J) -> Result<bool, Rejected<J>> {
+        self.queue(job, true)
+    }
+
+    /// Wakes a thread for what [`submit_soon`](Self::submit_soon) has queued, unless it is under way.
+    pub fn begin(&self) {
+        let mut state = self.shared.lock();
+        if !state.jobs.is_empty() {
+            // There is the watcher at least.
+            let sleeper = self.shared.summon(&mut state).unwrap_or_default();
+            drop(state);
+            wake(sleeper);
+        }
+    }
+
+    fn queue(&self, job: J, soon: bool) -> Result<bool, Rejected<J>> {
         let mut state = self.shared.lock();
         if state.shutdown {
             return Err(Rejected::Shutdown(job));
         }
         state.jobs.push_back(job);
-        if let Err(error) = self.shared.summon(&mut state) {
+        if soon && state.pace.is_flowing() && state.pace.watcher.is_some() {
+            return Ok(state.waking == 0 && !state.pace.is_covered());
+        }
+        match self.shared.summon(&mut state) {
+            Ok(sleeper) => {
+                drop(state);
+                wake(sleeper);
+            }
             // Without a single thread nobody would ever run the job; otherwise somebody will.
-            if state.threads == 0 {
+            Err(error) if state.threads == 0 => {
                 if let Some(job) = state.jobs.pop_back() {
                     return Err(Rejected::NoThread(job, error));
                 }
             }
+            Err(_) => {}
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Takes no more jobs. Those queued are run, or returned with `drop_pending`. Does not wait.
     pub fn shutdown(&self, drop_pending: bool) -> Vec<J> {
         let mut state = self.shared.lock();
         state.shutdown = true;
-        self.shared.work.notify_all();
-        if drop_pending {
+        let dropped = if drop_pending {
             state.jobs.drain(..).collect()
         } else {
             Vec::new()
-        }
+        };
+        let sleepers: Vec<Sleeper> = std::iter::from_fn(|| state.send_to_work()).collect();
+        drop(state);
+        sleepers.into_iter().for_each(Sleeper::wake);
+        dropped
     }
 
     /// Waits until all threads have ended, after [`shutdown`](Self::shutdown). `false` when the
@@ -182,16 +219,15 @@ impl<J: Send + 'static> Shared<J> {
         let state = State {
             jobs: VecDeque::new(),
             threads: 0,
-            idle: 0,
-            permits: 0,
+            asleep: Vec::new(),
             waking: 0,
+            pace: Pace::default(),
             started: 0,
             shutdown: false,
             handles: Vec::new(),
         };
         Self {
             state: Mutex::new(state),
-            work: Condvar::new(),
             ended: Condvar::new(),
             worker,
             name_prefix,
@@ -205,33 +241,47 @@ impl<J: Send + 'static> Shared<J> {
     }
 
     /// Sees to it that somebody will look for jobs, if there is anybody who is not busy.
-    fn summon(self: &Arc<Self>, state: &mut State<J>) -> io::Result<()> {
+    fn summon(self: &Arc<Self>, state: &mut State<J>) -> io::Result<Option<Sleeper>> {
         if state.waking > 0 {
-            return Ok(());
+            return Ok(None);
         }
-        if state.idle > 0 {
-            state.idle -= 1;
-            state.permits += 1;
-            state.waking += 1;
-            self.work.notify_one();
-        } else if state.threads < self.max_threads {
+        if state.pace.is_covered() {
+            return self.have_watched(state);
+        }
+        let sleeper = state.send_to_work();
+        self.start_thread_without(&sleeper, state)?;
+        Ok(sleeper)
+    }
+
+    /// Sees to it that somebody watches, if there is anybody who is not busy.
+    fn have_watched(self: &Arc<Self>, state: &mut State<J>) -> io::Result<Option<Sleeper>> {
+        if state.pace.watcher.is_some() {
+            return Ok(None);
+        }
+        let sleeper = state.send_to_watch();
+        self.start_thread_without(&sleeper, state)?;
+        Ok(sleeper)
+    }
+
+    fn start_thread_without(
+        self: &Arc<Self>,
+        sleeper: &Option<Sleeper>,
+        state: &mut State<J>,
+    ) -> io::Result<()> {
+        if sleeper.is_none() && state.threads < self.max_threads {
             self.start_thread(state)?;
         }
         Ok(())
     }
 
     fn start_thread(self: &Arc<Self>, state: &mut State<J>) -> io::Result<()> {
-        let source = JobSource {
-            shared: Arc::clone(self),
-            woken: Cell::new(true),
-            has_worked: Cell::new(false),
-        };
+        let shared = Arc::clone(self);
         let handle = thread::Builder::new()
             .name(format!("{}_{}", self.name_prefix, state.started))
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                let worker = Arc::clone(&source.shared.worker);
-                let source = Leaving(source);
+                let worker = Arc::clone(&shared.worker);
+                let source = Leaving(JobSource::new(shared));
                 worker(&source.0);
             })?;
         state.handles.push(handle);
@@ -242,81 +292,11 @@ impl<J: Send + 'static> Shared<J> {
     }
 }
 
-impl<J: Send + 'static> JobSource<J> {
-    /// The next queued job, without waiting.
-    pub fn next_ready(&self) -> Option<J> {
-        let mut state = self.shared.lock();
-        if self.woken.replace(false) {
-            state.waking -= 1;
-        }
-        let job = state.jobs.pop_front()?;
-        self.has_worked.set(true);
-        if !state.jobs.is_empty() {
-            // No thread to be had is no failure here: this one comes back for more.
-            let _ = self.shared.summon(&mut state).is_ok();
-        }
-        Some(job)
-    }
-
-    /// Sleeps until there is work or the pool is shut down. What is queued at shutdown comes first.
-    pub fn wait(&self) -> Wait {
-        let mut state = self.shared.lock();
-        loop {
-            if !state.jobs.is_empty() {
-                if !self.woken.replace(true) {
-                    state.waking += 1;
-                }
-                return Wait::Ready;
-            }
-            if self.woken.replace(false) {
-                state.waking -= 1;
-            }
-            if state.shutdown {
-                return Wait::Shutdown;
-            }
-            state = self.sleep(state);
-        }
-    }
-
-    /// Returns with a permit, or without one at shutdown.
-    fn sleep<'a>(&'a self, mut state: MutexGuard<'a, State<J>>) -> MutexGuard<'a, State<J>> {
-        state.idle += 1;
-        while state.permits == 0 {
-            if state.shutdown {
-                state.idle -= 1;
-                return state;
-            }
-            state = self
-                .shared
-                .work
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        // Whoever gave the permit has taken this thread out of `idle` and counted it as waking.
-        state.permits -= 1;
-        self.woken.set(true);
-        state
-    }
-}
-
 /// Signs a thread off, however its worker ends.
 struct Leaving<J: Send + 'static>(JobSource<J>);
 
 impl<J: Send + 'static> Drop for Leaving<J> {
     fn drop(&mut self) {
-        let source = &self.0;
-        let mut state = source.shared.lock();
-        state.threads -= 1;
-        if source.woken.get() {
-            state.waking -= 1;
-        }
-        // A worker that panicked over one job must not leave the others without anybody. One that
-        // left without taking a job would only be followed by another like it.
-        if !state.jobs.is_empty() && source.has_worked.get() {
-            let _ = source.shared.summon(&mut state).is_ok();
-        }
-        if state.threads == 0 {
-            source.shared.ended.notify_all();
-        }
+        self.0.leave();
     }
 }

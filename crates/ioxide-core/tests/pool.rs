@@ -15,9 +15,9 @@ const LONG: Duration = Duration::from_secs(10);
 type Job = Box<dyn FnOnce() + Send>;
 
 fn run_all(source: &JobSource<Job>) {
-    while source.wait() == Wait::Ready {
-        while let Some(job) = source.next_ready() {
-            job();
+    while source.wait(|| false) == Wait::Ready {
+        while let Some(next) = source.next_ready(false) {
+            (next.job)();
         }
     }
 }
@@ -114,10 +114,10 @@ fn one_worker_goes_through_short_jobs_without_waking_others() {
     let (enter, entered) = mpsc::channel::<()>();
     let entered = Mutex::new(entered);
     let worker: Worker<usize> = Arc::new(move |source: &JobSource<usize>| {
-        while source.wait() == Wait::Ready {
+        while source.wait(|| false) == Wait::Ready {
             // As a lock that the submitter holds until it has queued everything.
             let _ = entered.lock().unwrap().recv();
-            while source.next_ready().is_some() {}
+            while source.next_ready(false).is_some() {}
         }
     });
     let pool = Pool::new(8, "test", worker);
@@ -226,8 +226,8 @@ fn a_dropped_pool_lets_its_threads_go() {
     let held = Arc::clone(&ended);
     let worker: Worker<()> = Arc::new(move |source: &JobSource<()>| {
         let _held = Arc::clone(&held);
-        while source.wait() == Wait::Ready {
-            source.next_ready();
+        while source.wait(|| false) == Wait::Ready {
+            source.next_ready(false);
         }
     });
     let pool = Pool::new(2, "test", worker);
@@ -266,6 +266,211 @@ fn a_pool_begins_anew_after_a_fork() {
     let (done, is_done) = mpsc::channel();
     submit(&pool, move || done.send(()).unwrap());
     is_done.recv_timeout(LONG).unwrap();
+    pool.shutdown(false);
+    assert!(pool.join(Some(LONG)));
+}
+
+/// Runs short jobs, one after the other, until work counts as brisk; also on a machine that is busy otherwise.
+fn get_brisk(pool: &Pool<Job>) {
+    let (done, is_done) = mpsc::channel();
+    for _ in 0..200 {
+        let done = done.clone();
+        submit(pool, move || done.send(()).unwrap());
+        is_done.recv_timeout(LONG).unwrap();
+    }
+}
+
+#[test]
+fn a_job_that_blocks_after_many_short_ones_is_overtaken() {
+    let pool = pool(4);
+    for _ in 0..20 {
+        get_brisk(&pool);
+        let blocked: Vec<_> = (0..3).map(|_| block(&pool)).collect();
+        let (done, is_done) = mpsc::channel();
+        submit(&pool, move || done.send(()).unwrap());
+        for (begun, _) in &blocked {
+            begun.recv_timeout(LONG).unwrap();
+        }
+        is_done.recv_timeout(LONG).unwrap();
+    }
+}
+
+/// Where the submitter never comes to `begin`, who watches begins.
+#[test]
+fn what_was_to_begin_soon_begins_by_itself() {
+    let pool = pool(2);
+    let (mut delayed, mut tries) = (0, 0);
+    while delayed < 20 && tries < 200 {
+        tries += 1;
+        let (done, is_done) = mpsc::channel();
+        let job: Job = Box::new(move || done.send(()).unwrap());
+        let begins_later = pool.submit_soon(job).is_ok_and(|later| later);
+        delayed += usize::from(begins_later);
+        is_done.recv_timeout(LONG).unwrap();
+        get_brisk(&pool);
+    }
+    assert!(pool.threads() <= 2);
+}
+
+#[test]
+fn what_was_to_begin_soon_begins_when_told() {
+    let pool = pool(2);
+    for _ in 0..2_000 {
+        let (done, is_done) = mpsc::channel();
+        assert!(pool
+            .submit_soon(Box::new(move || done.send(()).unwrap()))
+            .is_ok());
+        pool.begin();
+        is_done.recv_timeout(LONG).unwrap();
+    }
+    assert!(pool.shutdown(false).is_empty());
+    assert!(pool.join(Some(LONG)));
+}
+
+/// One thread keeps what it has to tell, as it may, and is stuck then: another is sent to tell it.
+#[test]
+fn news_do_not_wait_for_a_job_that_blocks() {
+    // Held by whoever runs jobs, but for those that block.
+    let lock = Arc::new(Mutex::new(0_usize));
+    let (tell, told) = mpsc::channel();
+    let worker: Worker<Option<Receiver<()>>> = Arc::new(move |source: &JobSource<_>| {
+        let announce = |news: &mut usize| {
+            if *news > 0 {
+                tell.send(std::mem::take(news)).unwrap();
+            }
+        };
+        while source.wait(|| false) == Wait::Ready {
+            let mut news = lock.lock().unwrap();
+            announce(&mut news);
+            while let Some(next) = source.next_ready(*news > 0) {
+                if next.tell {
+                    announce(&mut news);
+                }
+                if let Some(release) = next.job {
+                    drop(news);
+                    let _ = release.recv();
+                    news = lock.lock().unwrap();
+                }
+                *news += 1;
+            }
+            announce(&mut news);
+        }
+    });
+    let pool = Pool::new(3, "test", worker);
+    for _ in 0..50 {
+        let (release, is_released) = mpsc::channel();
+        for _ in 0..100 {
+            assert!(pool.submit(None).is_ok());
+        }
+        assert!(pool.submit(Some(is_released)).is_ok());
+        let mut count = 0;
+        while count < 100 {
+            count += told.recv_timeout(LONG).unwrap();
+        }
+        assert_eq!(count, 100, "the last job still blocks");
+        drop(release);
+        assert_eq!(told.recv_timeout(LONG).unwrap(), 1);
+    }
+    pool.shutdown(false);
+    assert!(pool.join(Some(LONG)));
+}
+
+/// A worker that is always told that taking over is hopeless tries in the end.
+#[test]
+fn nobody_is_given_up_for_good() {
+    let worker: Worker<Job> = Arc::new(|source: &JobSource<Job>| {
+        while source.wait(|| true) == Wait::Ready {
+            while let Some(next) = source.next_ready(false) {
+                (next.job)();
+            }
+        }
+    });
+    let pool = Pool::new(2, "test", worker);
+    for _ in 0..10 {
+        get_brisk(&pool);
+        let (begun, _release) = block(&pool);
+        let (done, is_done) = mpsc::channel();
+        submit(&pool, move || done.send(()).unwrap());
+        begun.recv_timeout(LONG).unwrap();
+        is_done.recv_timeout(LONG).unwrap();
+    }
+}
+
+/// Crowds of short jobs with pauses, in which those who watch go to sleep, from two sides and with long jobs.
+#[test]
+fn every_job_runs_once_at_any_pace() {
+    let pool = Arc::new(pool(3));
+    let count = Arc::new(AtomicUsize::new(0));
+    let submitters: Vec<_> = (0..2_usize)
+        .map(|side| {
+            let (pool, count) = (Arc::clone(&pool), Arc::clone(&count));
+            thread::spawn(move || {
+                for round in 0..300_usize {
+                    for job in 0..round % 40 {
+                        let count = Arc::clone(&count);
+                        let long = job == 30 && round % 3 == 0;
+                        let job: Job = Box::new(move || {
+                            if long {
+                                thread::sleep(Duration::from_micros(300));
+                            }
+                            count.fetch_add(1, Ordering::Relaxed);
+                        });
+                        if side == 0 {
+                            assert!(pool.submit(job).is_ok());
+                        } else if pool.submit_soon(job).is_ok_and(|later| later) {
+                            pool.begin();
+                        }
+                    }
+                    if round % 10 == 0 {
+                        thread::sleep(Duration::from_micros(round as u64));
+                    }
+                }
+            })
+        })
+        .collect();
+    for submitter in submitters {
+        submitter.join().unwrap();
+    }
+    pool.shutdown(false);
+    assert!(pool.join(Some(LONG)));
+    let expected: usize = (0..300).map(|round| round % 40).sum();
+    assert_eq!(count.load(Ordering::Relaxed), 2 * expected);
+}
+
+/// Jobs that keep coming do not keep news from being told for long.
+#[test]
+fn news_do_not_wait_for_jobs_that_never_end() {
+    let (tell, told) = mpsc::channel();
+    let worker: Worker<Job> = Arc::new(move |source: &JobSource<Job>| {
+        while source.wait(|| true) == Wait::Ready {
+            let mut has_news = false;
+            while let Some(next) = source.next_ready(has_news) {
+                if next.tell {
+                    let _ = tell.send(());
+                }
+                (next.job)();
+                has_news = true;
+            }
+        }
+    });
+    let pool = Arc::new(Pool::new(2, "test", worker));
+    let goes_on = Arc::new(AtomicUsize::new(1));
+    fn again(pool: &Arc<Pool<Job>>, goes_on: &Arc<AtomicUsize>) {
+        let (own, on) = (Arc::clone(pool), Arc::clone(goes_on));
+        let job: Job = Box::new(move || {
+            if on.load(Ordering::Relaxed) > 0 {
+                again(&own, &on);
+            }
+        });
+        drop(pool.submit(job));
+    }
+    for _ in 0..10 {
+        again(&pool, &goes_on);
+    }
+    for _ in 0..100 {
+        told.recv_timeout(LONG).unwrap();
+    }
+    goes_on.store(0, Ordering::Relaxed);
     pool.shutdown(false);
     assert!(pool.join(Some(LONG)));
 }

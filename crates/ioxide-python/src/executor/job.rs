@@ -1,5 +1,6 @@
 //! One function to be called on a worker, and the way of its outcome back to the loop.
 
+use super::news;
 use crate::errors;
 use crate::future::{settle, Future, FutureView};
 use crate::kit::{
@@ -10,9 +11,7 @@ use crate::runtime::target::{Target, Told};
 use crate::runtime::work::Work;
 use crate::runtime::EventLoop;
 use crate::{import, intern};
-use ioxide_core::driver::waker::Waker;
 use std::cell::Cell;
-use std::sync::Arc;
 
 /// A call that has not been made yet.
 pub(crate) struct Call {
@@ -197,8 +196,8 @@ impl Job {
     }
 
     /// On a worker: makes the call, unless the future is done by now, and hands the outcome to the loop. Who
-    /// runs the job must use the waker that is returned, as soon as it is about to do something else.
-    pub(crate) fn run(&self) -> Option<Arc<Waker>> {
+    /// runs the job must tell the loop that is returned.
+    pub(crate) fn run(&self) -> Option<Obj> {
         let Some(future) = self.future.get() else {
             if let Err(raised) = self.call.make() {
                 err::unraisable(raised, self.as_any());
@@ -227,18 +226,20 @@ impl Job {
             return arguments;
         }
         self.end.set(End::Dropped);
-        if let Some(waker) = self.hand_over() {
-            waker.wake();
+        if let Some(event_loop) = self.hand_over() {
+            news::tell(&event_loop);
         }
         None
     }
 
-    /// Makes the settling ready on the loop. A loop that is closed has nobody left who waits.
-    fn hand_over(&self) -> Option<Arc<Waker>> {
+    /// Makes the settling ready on the loop, which is returned if it is to be told. A loop that is closed has
+    /// nobody left who waits.
+    fn hand_over(&self) -> Option<Obj> {
         let event_loop = self.event_loop.take()?;
         let native = EventLoop::of(&event_loop).filter(|native| !native.is_closed())?;
         native.ready.push(Work::Fire(self.target()));
-        native.polling.claim_wake()
+        let is_asleep = native.polling.is_asleep();
+        is_asleep.then_some(event_loop)
     }
 }
 

@@ -6,16 +6,20 @@
 
 pub(crate) mod at_exit;
 pub(crate) mod job;
+mod news;
 pub(crate) mod pool;
 mod worker;
 
+use crate::fork;
 use crate::future::Future;
 use crate::kit::{context, err, ffi, Any, Args, Native, Obj, ObjCell, Own, PyResult, Visitor};
 use crate::runtime::EventLoop;
 use crate::{import, intern, raise};
+use ioxide_core::pool::Pool;
 use job::{Call, Job};
 use pool::ThreadPool;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 pub(crate) use worker::Ticket;
 
 /// A loop's default executor.
@@ -24,6 +28,13 @@ pub(crate) struct LoopExecutor {
     default: ObjCell,
     /// `shutdown_default_executor` has been called.
     shut_down: Cell<bool>,
+    /// The pool that is to begin with what it was given when the loop lets go of the interpreter lock.
+    waiting: RefCell<Option<Waiting>>,
+}
+
+struct Waiting {
+    pool: Arc<Pool<Ticket>>,
+    generation: u32,
 }
 
 impl LoopExecutor {
@@ -31,7 +42,33 @@ impl LoopExecutor {
         LoopExecutor {
             default: ObjCell::empty(),
             shut_down: Cell::new(false),
+            waiting: RefCell::new(None),
         }
+    }
+
+    /// Has the pool begin when the loop waits.
+    fn to_begin(&self, pool: &Arc<Pool<Ticket>>) {
+        if let Some(other) = self.take_waiting() {
+            if !Arc::ptr_eq(&other, pool) {
+                other.begin();
+            }
+        }
+        *self.waiting.borrow_mut() = Some(Waiting {
+            pool: Arc::clone(pool),
+            generation: fork::generation(),
+        });
+    }
+
+    /// Which pool is to begin, once the caller has let go of the interpreter lock.
+    #[inline]
+    pub(crate) fn take_waiting(&self) -> Option<Arc<Pool<Ticket>>> {
+        let waiting = self.waiting.take()?;
+        if waiting.generation != fork::generation() {
+            // A parent's: its lock may be held for ever by a thread that does not exist here.
+            std::mem::forget(waiting);
+            return None;
+        }
+        Some(waiting.pool)
     }
 
     pub(crate) fn traverse(&self, visitor: &mut Visitor) {
@@ -74,7 +111,7 @@ impl EventLoop {
     /// Gives the call to our pool; the future is settled on this loop.
     pub(crate) fn submit(&self, pool: &ThreadPool, call: Call) -> PyResult<Own<Future>> {
         let future = Future::new(self.as_any())?;
-        pool.submit(Ticket::Call(Job::for_future(call, &future, self)?))?;
+        pool.submit_from(self, Ticket::Call(Job::for_future(call, &future, self)?))?;
         Ok(future)
     }
 

@@ -2,14 +2,15 @@
 
 use super::at_exit;
 use super::job::{Call, Job};
-use super::worker::{self, Ticket};
+use super::worker::{self, Crew, Ticket};
 use crate::fork;
 use crate::kit::class::Construct;
 use crate::kit::{err, value, Any, Args, Class, ClassSpec, Head, Native, Obj, PyResult, Signature};
 use crate::raise;
+use crate::runtime::EventLoop;
 use ioxide_core::pool::{Pool, Rejected};
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,7 @@ use std::time::Duration;
 #[derive(Clone)]
 struct Threads {
     pool: Arc<Pool<Ticket>>,
-    /// Jobs that are queued or run.
-    busy: Arc<AtomicUsize>,
+    crew: Arc<Crew>,
     generation: u32,
 }
 
@@ -95,17 +95,17 @@ impl ThreadPool {
         }
         // The parent's lock may be held for ever by a thread that does not exist here.
         std::mem::forget(place.take());
-        let busy = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&busy);
+        let crew = Arc::new(Crew::new());
+        let shared = Arc::clone(&crew);
         let pool = Arc::new(Pool::new(
             self.max_workers.get(),
             self.name_prefix.borrow().clone(),
-            Arc::new(move |source: &_| worker::work(source, &counter)),
+            Arc::new(move |source: &_| worker::work(source, &shared)),
         ));
         at_exit::register(&pool);
         let threads = Threads {
             pool,
-            busy,
+            crew,
             generation: fork::generation(),
         };
         *place = Some(threads.clone());
@@ -113,17 +113,35 @@ impl ThreadPool {
     }
 
     pub(crate) fn submit(&self, ticket: Ticket) -> PyResult<()> {
+        self.give(ticket, |pool, ticket| pool.submit(ticket))
+    }
+
+    /// As [`ThreadPool::submit`], from a loop, which calls `begin` on the pool in its list when it is about to wait.
+    pub(crate) fn submit_from(&self, event_loop: &EventLoop, ticket: Ticket) -> PyResult<()> {
+        self.give(ticket, |pool, ticket| {
+            if pool.submit_soon(ticket)? {
+                event_loop.executor.to_begin(pool);
+            }
+            Ok(())
+        })
+    }
+
+    fn give(
+        &self,
+        ticket: Ticket,
+        submit: impl FnOnce(&Arc<Pool<Ticket>>, Ticket) -> Result<(), Rejected<Ticket>>,
+    ) -> PyResult<()> {
         at_exit::refuse_if_over()?;
         if self.is_shut_down.get() {
             return Err(refuse_shut_down());
         }
         let threads = self.threads();
-        threads.busy.fetch_add(1, Ordering::Relaxed);
-        let rejected = match threads.pool.submit(ticket) {
+        threads.crew.busy.fetch_add(1, Ordering::Relaxed);
+        let rejected = match submit(&threads.pool, ticket) {
             Ok(()) => return Ok(()),
             Err(rejected) => rejected,
         };
-        threads.busy.fetch_sub(1, Ordering::Relaxed);
+        threads.crew.busy.fetch_sub(1, Ordering::Relaxed);
         Err(match rejected {
             Rejected::Shutdown(_) => refuse_shut_down(),
             Rejected::NoThread(_, error) => {
@@ -150,7 +168,10 @@ impl ThreadPool {
             return value::list(std::iter::empty());
         };
         let dropped = threads.pool.shutdown(drop_queued);
-        threads.busy.fetch_sub(dropped.len(), Ordering::Relaxed);
+        threads
+            .crew
+            .busy
+            .fetch_sub(dropped.len(), Ordering::Relaxed);
         let calls: Vec<Obj> = dropped.iter().filter_map(Ticket::dropped).collect();
         value::list(calls.into_iter())
     }
@@ -181,7 +202,7 @@ impl ThreadPool {
     /// `_is_idle()`: nothing is queued and nothing runs.
     fn is_idle(&self) -> bool {
         self.current()
-            .is_none_or(|threads| threads.busy.load(Ordering::Acquire) == 0)
+            .is_none_or(|threads| threads.crew.busy.load(Ordering::Acquire) == 0)
     }
 }
 

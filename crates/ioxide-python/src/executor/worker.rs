@@ -1,6 +1,7 @@
 //! What a thread of the pool does from its start to its end.
 
 use super::job::Job;
+use super::news::News;
 use crate::files::operation::Operation;
 use crate::import;
 use crate::kit::{err, gil, value, Obj, Own, PyResult};
@@ -18,8 +19,8 @@ pub(crate) enum Ticket {
 }
 
 impl Ticket {
-    /// Does it. Who runs it must use the waker that is returned, as soon as it is about to do something else.
-    fn run(&self) -> Option<Arc<Waker>> {
+    /// Does it. Who runs it must tell the loop that is returned.
+    fn run(&self) -> Option<Obj> {
         match self {
             Ticket::Call(job) => job.run(),
             Ticket::File(operation) => operation.run(),
@@ -54,30 +55,46 @@ impl<T> Here<T> {
     }
 }
 
+/// What the workers of one pool share.
+pub(super) struct Crew {
+    /// Jobs that are queued or run.
+    pub(super) busy: AtomicUsize,
+    news: News,
+}
+
+impl Crew {
+    pub(super) fn new() -> Crew {
+        Crew {
+            busy: AtomicUsize::new(0),
+            news: News::new(),
+        }
+    }
+}
+
 /// Works until the pool is shut down. The thread keeps one thread state, and so its `threading.local`s,
 /// from job to job.
-pub(crate) fn work(source: &JobSource<Ticket>, busy: &AtomicUsize) {
+pub(super) fn work(source: &JobSource<Ticket>, crew: &Crew) {
     gil::attached(|| {
         told("begin");
         let mut waker: Option<Arc<Waker>> = None;
         while sleep(source, waker.take()) == Wait::Ready {
-            while let Some(job) = source.next_ready() {
-                // The job may take long. As a last one's, the loop's wake-up waits until the lock is free,
-                // so that the loop does not wake up to wait for it.
-                wake(waker.take());
-                waker = gil::working(|| job.run());
-                drop(job);
-                busy.fetch_sub(1, Ordering::Release);
+            // Those of one who is stuck.
+            crew.news.tell();
+            while let Some(next) = source.next_ready(crew.news.is_any()) {
+                if next.tell {
+                    crew.news.tell();
+                }
+                if let Some(event_loop) = gil::working(|| next.job.run()) {
+                    crew.news.note(event_loop);
+                }
+                drop(next);
+                crew.busy.fetch_sub(1, Ordering::Release);
             }
+            // The loop is woken when the lock is free, so that it does not wake up to wait for it.
+            waker = crew.news.claim();
         }
         told("end");
     });
-}
-
-fn wake(waker: Option<Arc<Waker>>) {
-    if let Some(waker) = waker {
-        waker.wake();
-    }
 }
 
 /// Waits for work without the lock.
@@ -85,8 +102,10 @@ fn sleep(source: &JobSource<Ticket>, waker: Option<Arc<Waker>>) -> Wait {
     let here = Here((source, waker));
     gil::released(move || {
         let (source, waker) = here.get();
-        wake(waker);
-        source.wait()
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        source.wait(gil::is_contended)
     })
 }
 

@@ -18,10 +18,8 @@ use crate::runtime::target::{TargetKind, Told};
 use crate::runtime::work::Work;
 use crate::runtime::EventLoop;
 use crate::{intern, raise, running};
-use ioxide_core::driver::waker::Waker;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::Arc;
 
 /// How many turns an operation of a crowd waits for what the first one finds out about the directory.
 const PATIENCE: u8 = 4;
@@ -309,7 +307,7 @@ impl Operation {
             };
             if let Some(pool) = crate::executor::native(&executor)? {
                 self.stage.set(Stage::Submitted);
-                return pool.submit(Ticket::File(self.own()));
+                return pool.submit_from(native, Ticket::File(self.own()));
             }
         }
         self.submit_elsewhere(&event_loop, chosen.as_deref())
@@ -357,8 +355,8 @@ impl Operation {
         self.outcome.set(exception);
     }
 
-    /// On a worker of our pool: does it and tells the loop. Who runs it must use the waker that is returned.
-    pub(crate) fn run(&self) -> Option<Arc<Waker>> {
+    /// On a worker of our pool: does it. Who runs it must tell the loop that is returned.
+    pub(crate) fn run(&self) -> Option<Obj> {
         self.perform();
         let event_loop = self.event_loop.get()?;
         let Some(native) = EventLoop::of(&event_loop).filter(|native| !native.is_closed()) else {
@@ -370,7 +368,8 @@ impl Operation {
             return None;
         };
         native.ready.push(Work::Fire(self.target()));
-        native.polling.claim_wake()
+        let is_asleep = native.polling.is_asleep();
+        is_asleep.then_some(event_loop)
     }
 
     /// The pool drops the operation, which nobody has begun.

@@ -29,6 +29,11 @@ pub(crate) fn is_wanted() -> bool {
     WANTED.load(Ordering::Relaxed) > 0 || WORKING.load(Ordering::Relaxed) > 0
 }
 
+/// Whether somebody waits for the lock: one more would wait as well.
+pub(crate) fn is_contended() -> bool {
+    WANTED.load(Ordering::Relaxed) > 0
+}
+
 /// Runs a job on a thread of ours.
 pub(crate) fn working<R>(job: impl FnOnce() -> R) -> R {
     struct Done;

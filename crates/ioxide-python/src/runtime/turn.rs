@@ -292,18 +292,28 @@ impl EventLoop {
         // SAFETY: only this function uses the buffer, and it does not call itself: waiting runs no Python code
         // of this loop.
         let events = unsafe { &mut *backend.events.get() };
+        let to_begin = self.executor.take_waiting();
+        let begin = move || {
+            if let Some(pool) = to_begin {
+                pool.begin();
+            }
+        };
         let result = if timeout == Some(0) && !gil::is_wanted() {
+            begin();
             backend.driver.wait(events, timeout)
         } else if timeout == Some(0) {
             // The loop is busy: other threads have their turn.
             let driver = &backend.driver;
             let events: &mut Events = events;
-            gil::lent(|| driver.wait(events, timeout))
+            gil::lent(|| {
+                begin();
+                driver.wait(events, timeout)
+            })
         } else {
             // What the last callbacks saw is not kept alive by a loop that has nothing to do.
             self.snapshots.rest();
             self.polling.asleep.set(true);
-            let result = self.sleep(&backend.driver, events, timeout);
+            let result = self.sleep(&backend.driver, events, timeout, begin);
             self.polling.asleep.set(false);
             check_signals()?;
             result
@@ -322,24 +332,28 @@ impl EventLoop {
         Ok(events.as_slice().len())
     }
 
-    /// Waits without the interpreter lock. Returns early with nothing if the loop has lingered in vain: before it sleeps,
-    /// signals and the timeout are looked at again.
+    /// Waits without the interpreter lock, calling `begin` first. Returns early with nothing if the loop has lingered in
+    /// vain: before it sleeps, signals and the timeout are looked at again.
     fn sleep(
         &self,
         driver: &Epoll,
         events: &mut Events,
         timeout: Option<u64>,
+        begin: impl FnOnce() + Send,
     ) -> io::Result<usize> {
         let learned = &self.polling.linger;
         let plan = self.polling.plan(timeout);
-        let (result, cost) = gil::released(|| match plan {
-            Plan::Sleep => (driver.wait(events, timeout), 0),
-            Plan::Measure => {
-                let begun = ThreadTime.now();
-                let result = driver.wait(events, timeout);
-                (result, ThreadTime.now() - begun)
+        let (result, cost) = gil::released(|| {
+            begin();
+            match plan {
+                Plan::Sleep => (driver.wait(events, timeout), 0),
+                Plan::Measure => {
+                    let begun = ThreadTime.now();
+                    let result = driver.wait(events, timeout);
+                    (result, ThreadTime.now() - begun)
+                }
+                Plan::Linger(longest) => (linger::linger(driver, events, &Monotonic, longest), 0),
             }
-            Plan::Linger(longest) => (linger::linger(driver, events, &Monotonic, longest), 0),
         });
         let count = result?;
         match plan {
