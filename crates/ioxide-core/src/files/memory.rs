@@ -10,6 +10,8 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::OnceLock;
 
+use crate::clock::{Clock, ThreadTime};
+
 /// Rooms from this size on are made ready; for less it is not worth the calls.
 pub(super) const LARGE: usize = 4 << 20;
 
@@ -73,10 +75,10 @@ pub(super) fn make_ready(room: &mut [MaybeUninit<u8>]) -> usize {
     let end = start + room.len();
     // The first page may begin with the header of the object, which is in the way of nothing.
     if first.is_multiple_of(HUGE_PAGE) && end - first >= HUGE_PAGE && CREDIT.allows() {
-        let begun = thread_time();
+        let begun = ThreadTime.now();
         advise(first, HUGE_PAGE, libc::MADV_HUGEPAGE);
         advise(first, HUGE_PAGE, libc::MADV_POPULATE_WRITE);
-        CREDIT.took(thread_time() - begun);
+        CREDIT.took((ThreadTime.now() - begun) as i64);
         return first + HUGE_PAGE - start;
     }
     let boundary = (first + 1).next_multiple_of(HUGE_PAGE);
@@ -94,22 +96,6 @@ pub(super) fn make_ready(room: &mut [MaybeUninit<u8>]) -> usize {
 fn advise(first: usize, bytes: usize, advice: libc::c_int) {
     // SAFETY: neither of the two advices changes what the memory holds. Where it is refused, nothing was lost.
     unsafe { libc::madvise(first as *mut _, bytes, advice) };
-}
-
-/// The time that the processor has spent on this thread, in nanoseconds.
-fn thread_time() -> i64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: one live struct.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "their types differ between architectures"
-    )]
-    let (seconds, ns) = (time.tv_sec as i64, time.tv_nsec as i64);
-    seconds * 1_000_000_000 + ns
 }
 
 fn page_size() -> usize {
