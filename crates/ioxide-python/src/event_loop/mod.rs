@@ -76,6 +76,11 @@ fn check_backend(given: Option<&Any>) -> PyResult<()> {
 fn only_context<'a>(function: &str, args: Args<'a>) -> PyResult<Option<&'a Any>> {
     let mut context = None;
     for (name, value) in args.keywords() {
+        // As a rule it is the very same string, which is a constant of the program.
+        if name.raw() == intern!("context").raw() {
+            context = Some(value);
+            continue;
+        }
         match name.to_str()? {
             "context" => context = Some(value),
             other => {

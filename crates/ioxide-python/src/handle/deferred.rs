@@ -1,6 +1,7 @@
 //! A future's callback: what a handle would hold, without a handle until somebody looks at one.
 
-use super::{run_in_duck, Handle};
+use super::run::run_in_duck;
+use super::Handle;
 use crate::kit::{context, err, Any, Obj, PyResult, Raised, Visitor};
 use crate::runtime::snapshot::Context;
 use crate::runtime::EventLoop;
@@ -19,7 +20,7 @@ impl Deferred {
         let mut context = None;
         let result = if self.context.is_shared() {
             event_loop
-                .run_in_copy(self.context.object(), call)
+                .run_in_copy(self.context.object(), |_| call())
                 .map_err(|(raised, used)| {
                     context = used;
                     raised

@@ -2,19 +2,19 @@
 
 pub(crate) mod deferred;
 mod details;
+mod run;
 pub(crate) mod timer;
 
 use crate::future;
+use crate::import;
 use crate::kit::class::Construct;
 use crate::kit::class::{is_hidden, reveal, FreeList, WeakList};
 use crate::kit::{
-    context, err, ffi, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own,
-    PyResult, Raised, Signature, Visitor,
+    context, ffi, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult,
+    Signature, Visitor,
 };
 use crate::runtime::snapshot::{Context, ContextCell};
-use crate::runtime::{report, EventLoop};
-use crate::task::step;
-use crate::{import, intern};
+use crate::runtime::EventLoop;
 use details::{Details, CANCELLED, TUPLE};
 use std::mem::{offset_of, size_of};
 
@@ -246,73 +246,6 @@ impl Handle {
         Ok(())
     }
 
-    /// Runs the callback in its context, unless it was called off; reports what it raises.
-    #[inline]
-    pub(crate) fn run(&self, event_loop: &EventLoop) -> PyResult<()> {
-        if self.is_cancelled() {
-            return Ok(());
-        }
-        let (Some(callback), Some(context)) = (self.callback.get(), self.context.get()) else {
-            return Ok(());
-        };
-        let arguments = self.arguments.get();
-        let call = || match &arguments {
-            None => callback.call0(),
-            Some(arguments) if self.details.has(TUPLE) => {
-                callback.call_slice(arguments.tuple_items())
-            }
-            Some(argument) => callback.call1(argument),
-        };
-        let result = if context.is_shared() {
-            // If that fails the copy stays the handle's context, so that the exception handler sees what the
-            // callback has set.
-            event_loop
-                .run_in_copy(context.object(), call)
-                .map_err(|(raised, used)| {
-                    if let Some(used) = used {
-                        err::preserved(|| self.context.set(used));
-                    }
-                    raised
-                })
-        } else if context::is_context(context.object()) {
-            context::within(context.object(), call).and_then(|result| result)
-        } else {
-            let arguments = self.arguments_tuple()?;
-            run_in_duck(context.object(), &callback, arguments.tuple_items())
-        };
-        match result {
-            Ok(_) => Ok(()),
-            Err(raised) => self.failed(event_loop, raised),
-        }
-    }
-
-    #[cold]
-    fn failed(&self, event_loop: &EventLoop, raised: Raised) -> PyResult<()> {
-        let exception = err::take(raised);
-        if step::leaves_loop(&exception) {
-            return Err(err::restore(exception));
-        }
-        self.report(event_loop, &exception)
-    }
-
-    /// Tells the exception handler what the callback has raised.
-    fn report(&self, event_loop: &EventLoop, exception: &Any) -> PyResult<()> {
-        let message = format!("Exception in callback {}", self.callback_text()?);
-        let source = self.source_traceback();
-        let mut more: Vec<(&'static Any, &Any)> = vec![(intern!("handle"), self.as_any())];
-        if let Some(source) = &source {
-            more.push((intern!("source_traceback"), source));
-        }
-        report::exception(event_loop, &message, exception, &more)
-    }
-
-    /// The callback as it stands in reports: its name, arguments and where it was defined.
-    fn callback_text(&self) -> PyResult<String> {
-        let text = import!("asyncio.format_helpers", "_format_callback_source")?
-            .call(&[&self.callback.get_or_none(), &*self.arguments_tuple()?])?;
-        Ok(text.to_str()?.to_owned())
-    }
-
     /// Calls the callback off.
     pub(crate) fn cancel(&self) -> PyResult<()> {
         if self.is_cancelled() {
@@ -371,7 +304,7 @@ pub(crate) fn build() -> PyResult<()> {
             crate::method!(noargs Handle, "cancelled", Handle::is_cancelled, "Whether it was called off."),
             crate::method!(noargs Handle, "get_context",
                 Handle::context, "The contextvars.Context."),
-            crate::method!(noargs Handle, "_run", run_method, "Runs the callback."),
+            crate::method!(noargs Handle, "_run", run::run_method, "Runs the callback."),
         ])
         .getset([
             crate::getter!(Handle, "_callback", |this: &Handle| this.callback.get_or_none(), "The callback."),
@@ -385,40 +318,4 @@ pub(crate) fn build() -> PyResult<()> {
         ])
         .build(&CLASS)?;
     timer::build()
-}
-
-/// A context that is no `contextvars.Context` (a test's, say) only needs a `run`.
-#[cold]
-fn run_in_duck(context: &Any, callback: &Any, arguments: &[&Any]) -> PyResult<Obj> {
-    let mut all = vec![callback];
-    all.extend_from_slice(arguments);
-    context.attr(intern!("run"))?.call_slice(&all)
-}
-
-/// `_run()`, for loops that are not ours.
-fn run_method(this: &Handle) -> PyResult<()> {
-    let event_loop = this.event_loop.get_or_none();
-    if let Some(native) = EventLoop::of(&event_loop) {
-        return this.run(native);
-    }
-    let (callback, context) = (this.callback.get_or_none(), this.context()?);
-    let arguments = this.arguments_tuple()?;
-    let Err(raised) = run_in_duck(&context, &callback, arguments.tuple_items()) else {
-        return Ok(());
-    };
-    let exception = err::take(raised);
-    if step::leaves_loop(&exception) {
-        return Err(err::restore(exception));
-    }
-    let message = value::str(&format!("Exception in callback {}", this.callback_text()?))?;
-    let report = value::dict()?;
-    report.dict_set(intern!("message"), &message)?;
-    report.dict_set(intern!("exception"), &exception)?;
-    report.dict_set(intern!("handle"), this.as_any())?;
-    if let Some(source) = this.source_traceback() {
-        report.dict_set(intern!("source_traceback"), &source)?;
-    }
-    event_loop
-        .method(intern!("call_exception_handler"), &[&report])
-        .map(drop)
 }

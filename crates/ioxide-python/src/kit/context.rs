@@ -90,6 +90,12 @@ pub(crate) fn peek_current<'a>() -> Option<&'a Any> {
     }
 }
 
+/// Whether this is the current context; false where that cannot be seen.
+#[inline(always)]
+pub(crate) fn is_current(context: &Any) -> bool {
+    peek_current().is_some_and(|current| current.raw() == context.raw())
+}
+
 /// A copy of the current context.
 #[inline]
 pub(crate) fn copy_current() -> PyResult<Obj> {

@@ -249,6 +249,19 @@ impl Any {
         unsafe { ffi::PyFloat_Check(self.raw()) != 0 }
     }
 
+    /// Whether the object is of one of the commonest classes whose instances go without a trace.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        let class = self.type_raw();
+        let plain = [
+            &raw mut ffi::PyLong_Type,
+            &raw mut ffi::PyFloat_Type,
+            &raw mut ffi::PyUnicode_Type,
+            &raw mut ffi::PyBytes_Type,
+        ];
+        plain.contains(&class)
+    }
+
     pub(crate) fn is_int(&self) -> bool {
         // SAFETY: alive.
         unsafe { ffi::PyLong_Check(self.raw()) != 0 }

@@ -2,6 +2,7 @@
 
 use super::work::Work;
 use super::EventLoop;
+use crate::handle::Handle;
 use crate::kit::{ffi, Obj, Own, PyResult, Small, Visitor, Word};
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
@@ -148,6 +149,23 @@ impl ReadyQueue {
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<Work> {
         self.queue().pop_front().map(Entry::unpack)
+    }
+
+    /// Takes the next piece of work if it is a handle that is accepted.
+    #[inline(always)]
+    pub(crate) fn pop_handle_if(
+        &self,
+        accepts: impl FnOnce(&Handle) -> bool,
+    ) -> Option<Own<Handle>> {
+        let next = self.queue().front()?;
+        match &*next.view() {
+            Work::Handle(handle) if accepts(handle) => {}
+            _ => return None,
+        }
+        match self.pop()? {
+            Work::Handle(handle) => Some(handle),
+            _ => None,
+        }
     }
 
     #[inline(always)]

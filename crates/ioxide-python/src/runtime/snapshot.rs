@@ -183,15 +183,16 @@ impl EventLoop {
         context::copy_current().map(Context::given)
     }
 
-    /// Runs `call` in a copy of the snapshot. If that fails the copy is given back with the failure.
+    /// Runs `call`, which is given the copy, in a copy of the snapshot. If that fails the copy is given back with the
+    /// failure.
     #[inline]
     pub(crate) fn run_in_copy(
         &self,
         snapshot: &Any,
-        call: impl FnOnce() -> PyResult<Obj>,
+        call: impl FnOnce(&Any) -> PyResult<Obj>,
     ) -> Result<Obj, (Raised, Option<Context>)> {
         let scratch = self.scratch(snapshot).map_err(|raised| (raised, None))?;
-        match context::within(&scratch, call).and_then(|result| result) {
+        match context::within(&scratch, || call(&scratch)).and_then(|result| result) {
             Ok(result) => {
                 self.keep_scratch(scratch);
                 Ok(result)

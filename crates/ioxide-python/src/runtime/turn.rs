@@ -372,14 +372,15 @@ impl EventLoop {
 
     /// Runs what was ready when the batch began.
     fn run_batch(&self) -> PyResult<()> {
-        let count = self.ready.len();
-        self.polling.work.set(self.polling.work.get() + count);
+        let mut left = self.ready.len();
+        self.polling.work.set(self.polling.work.get() + left);
         if self.debug() {
-            return self.run_batch_watched(count);
+            return self.run_batch_watched(left);
         }
-        for _ in 0..count {
+        while left > 0 {
             let Some(work) = self.ready.pop() else { break };
-            work.run(self)?;
+            left -= 1;
+            work.run(self, &mut left)?;
         }
         Ok(())
     }
@@ -394,7 +395,7 @@ impl EventLoop {
             work.show(self).unwrap_or_else(err::discard);
             let begun = self.clock.seconds();
             let shown = super::report::Shown::of(&work);
-            work.run(self)?;
+            work.run(self, &mut 0)?;
             let duration = self.clock.seconds() - begun;
             if duration >= self.slow_callback_duration.get() {
                 super::report::slow(&shown, duration)?;

@@ -38,15 +38,16 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    /// Does it. Fails only with what must leave the loop; everything else is reported.
+    /// Does it. Fails only with what must leave the loop; everything else is reported. A handle may have others of the
+    /// `left` ones that are next in the queue done with it, which are counted down then.
     #[inline]
-    pub(crate) fn run(self, event_loop: &EventLoop) -> PyResult<()> {
-        let result = match &self {
-            Work::Handle(handle) => {
-                let result = handle.run(event_loop);
-                handle.reveal_if_held();
-                return result;
-            }
+    pub(crate) fn run(self, event_loop: &EventLoop, left: &mut usize) -> PyResult<()> {
+        let work = match self {
+            Work::Handle(handle) => return handle.run(event_loop, left),
+            work => work,
+        };
+        let result = match &work {
+            Work::Handle(_) => Ok(()),
             Work::Called(future, deferred) => return deferred.run(event_loop, future),
             Work::Begin(task) => {
                 task.reveal();
@@ -64,7 +65,7 @@ impl Work {
         };
         match result {
             Ok(()) => Ok(()),
-            Err(raised) => self.failed(event_loop, raised),
+            Err(raised) => work.failed(event_loop, raised),
         }
     }
 

@@ -45,6 +45,12 @@ impl WeakList {
     pub(crate) const fn new() -> WeakList {
         WeakList(Cell::new(ptr::null_mut()))
     }
+
+    /// Whether there is no weak reference to the object.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.get().is_null()
+    }
 }
 
 /// A struct that is the body of Python objects of one class.
