@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import types
 import weakref
 
 import pytest
@@ -63,6 +64,10 @@ DEATHS = {
     "several arguments": lambda loop, dying: loop.call_soon(nothing, dying, dying, dying),
     "callback and argument": lambda loop, dying: loop.call_soon(dying, dying),
     "callback and arguments": lambda loop, dying: loop.call_soon(dying, dying, dying),
+    "method of nothing else": lambda loop, dying: loop.call_soon(
+        types.MethodType(types.MethodType(Dying.method, dying), 1)
+    ),
+    "method of itself": lambda loop, dying: loop.call_soon(types.MethodType(dying, dying)),
     "method and its object": lambda loop, dying: loop.call_soon(dying.method, dying),
     "result": lambda loop, dying: loop.call_soon([dying].pop),
     "timer's argument": lambda loop, dying: loop.call_later(-1, nothing, dying),
@@ -87,6 +92,22 @@ def test_weak_reference_to_a_handle_calls_back_outside_of_the_callbacks_context(
     log = []
     loop.call_soon(nothing)
     kept = weakref.ref(loop.call_soon(nothing), lambda _: log.append(where.get()))
+    loop.call_soon(nothing)
+    run(loop)
+    assert log == ["outside"]
+    assert kept() is None
+
+
+def test_weak_reference_to_a_method_calls_back_outside_of_the_callbacks_context(loop):
+    where.set("callback")
+    log = []
+    several = [Dying([])] * 9
+    loop.call_soon(nothing)
+    method = several[0].method
+    kept = weakref.ref(method, lambda _: log.append(where.get()))
+    loop.call_soon(method)
+    del method
+    loop.call_soon(several[0].method)
     loop.call_soon(nothing)
     run(loop)
     assert log == ["outside"]

@@ -43,24 +43,35 @@ impl Call {
     /// Whether no code of the program runs when this and the handle are dropped.
     #[inline(always)]
     fn is_dropped_quietly(&self) -> bool {
-        // What the handle and this hold of one object at most, if all of them are the same.
-        match &self.arguments {
-            None => self.callback.refcount() > 2,
-            Some(arguments) if self.is_tuple => {
-                let items = arguments.tuple_items();
-                let most = items.len() as isize + 2;
-                self.callback.refcount() > most
-                    && items.iter().all(|item| stays_or_is_plain(item, most))
-            }
-            Some(argument) => self.callback.refcount() > 4 && stays_or_is_plain(argument, 4),
-        }
+        let arguments = match &self.arguments {
+            None => &[][..],
+            Some(arguments) if self.is_tuple => arguments.tuple_items(),
+            Some(argument) => &[&**argument][..],
+        };
+        // The handle and this each hold the callback and a sole argument, and both may be the same; a tuple that dies
+        // with them holds what is in it once.
+        let dropped = match arguments {
+            [] => 2,
+            [_] => 4,
+            several => several.len() as isize + 2,
+        };
+        let stays = |object: &Any| object.refcount() > dropped;
+        let callback = &self.callback;
+        (stays(callback) || dies_alone(callback, dropped - 1))
+            && arguments
+                .iter()
+                .all(|argument| stays(argument) || argument.is_plain())
     }
 }
 
-/// Whether dropping so many references to an object runs no code of the program.
+/// Whether it is a bound method that holds its object and its function once each, which more than so many hold.
 #[inline(always)]
-fn stays_or_is_plain(object: &Any, dropped: isize) -> bool {
-    object.refcount() > dropped || object.is_plain()
+fn dies_alone(callback: &Any, holders: isize) -> bool {
+    callback.method_parts().is_some_and(|[object, function]| {
+        object.raw() != function.raw()
+            && object.refcount() > holders
+            && function.refcount() > holders
+    })
 }
 
 impl Own<Handle> {

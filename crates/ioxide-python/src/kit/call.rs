@@ -7,7 +7,34 @@ use super::{ffi, Any, Obj, PyResult, Raised, Raw};
 use std::ffi::CStr;
 use std::ptr;
 
+extern "C" {
+    static mut PyMethod_Type: ffi::PyTypeObject;
+    fn PyMethod_Self(method: Raw) -> Raw;
+    fn PyMethod_Function(method: Raw) -> Raw;
+}
+
 impl Any {
+    /// The object and the function of a bound method to which there are no weak references.
+    #[inline(always)]
+    pub(crate) fn method_parts(&self) -> Option<[&Any; 2]> {
+        // SAFETY: the class is that of methods, whose list of weak references stands where their type says, and whose
+        // parts live as long as they do.
+        unsafe {
+            if self.type_raw() != &raw mut PyMethod_Type {
+                return None;
+            }
+            let offset = (*self.type_raw()).tp_weaklistoffset;
+            let weak = *self.raw().byte_offset(offset).cast::<Raw>();
+            weak.is_null().then(|| {
+                let method = self.raw();
+                [
+                    Any::from_raw(PyMethod_Self(method)),
+                    Any::from_raw(PyMethod_Function(method)),
+                ]
+            })
+        }
+    }
+
     #[inline]
     pub(crate) fn attr(&self, name: &Any) -> PyResult<Obj> {
         // SAFETY: both are alive.
