@@ -121,3 +121,22 @@ def test_a_closed_loop_keeps_none_of_them(messages):
         assert tracemalloc.get_traced_memory()[0] < SIZE // 3
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("sizes", [[1], [10, 1], [1, 100_000, 1], [70_000] * 20, [1] * 3000])
+def test_what_is_read_until_the_end_is_all_of_it(sizes):
+    async def main():
+        source = random.Random(3)
+        reader = ioxide.StreamReader(limit=1 << 20)
+        read = asyncio.get_running_loop().create_task(reader.read())
+        pieces = [source.randbytes(size) for size in sizes]
+        for piece in pieces:
+            reader.feed_data(piece)
+            await asyncio.sleep(0)
+        reader.feed_eof()
+        whole = await read
+        assert whole == b"".join(pieces)
+        assert hash(whole) == hash(b"".join(pieces))
+
+    with asyncio.Runner(loop_factory=ioxide.new_event_loop) as runner:
+        runner.run(main())

@@ -27,6 +27,7 @@
 pub(crate) mod args;
 pub(crate) mod audit;
 pub(crate) mod buffer;
+pub(crate) mod builder;
 pub(crate) mod bytearray;
 pub(crate) mod call;
 pub(crate) mod class;

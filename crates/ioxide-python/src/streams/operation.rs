@@ -3,6 +3,7 @@
 use super::reader::StreamReader;
 use super::reading::Reading;
 use crate::awaitable::Kind;
+use crate::kit::builder::BytesBuilder;
 use crate::kit::bytearray::to_bytes;
 use crate::kit::{err, ffi, value, Any, Obj, ObjCell, PyResult, Raised, Visitor};
 use crate::{import, intern, raise};
@@ -25,7 +26,7 @@ pub(super) enum Operation {
     /// `read(n)` with a count
     Some(usize),
     /// `read()`: what was taken so far.
-    All(Cell<Vec<u8>>),
+    All(Cell<BytesBuilder>),
     /// `_wait_for_data(function)`: over once something was fed since it began.
     Data { function: String, fed: Cell<bool> },
 }
@@ -274,17 +275,15 @@ fn some(reader: &StreamReader, count: usize) -> PyResult<Option<Obj>> {
 }
 
 /// Everything until EOF. What has come is taken at once, so that the transport does not pause.
-fn all(reader: &StreamReader, taken: &Cell<Vec<u8>>) -> PyResult<Option<Obj>> {
+fn all(reader: &StreamReader, taken: &Cell<BytesBuilder>) -> PyResult<Option<Obj>> {
     let mut joined = taken.take();
     let ended = reader.eof.get();
     if ended && joined.is_empty() {
         return take_all(reader).map(Some);
     }
-    reader
-        .storage
-        .with_window(|window| joined.extend_from_slice(window));
+    reader.storage.with_window(|window| joined.append(window))?;
     if ended {
-        let whole = value::bytes(&joined)?;
+        let whole = joined.finish()?;
         reader.storage.consume(usize::MAX)?;
         return Ok(Some(whole));
     }
