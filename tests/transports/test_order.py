@@ -191,3 +191,55 @@ def test_bytes_and_ends_are_seen_after_as_many_turns_as_with_asyncio():
     ours, theirs = (turns_until_seen(LOOPS[name]) for name in ("ioxide", "asyncio"))
     assert len(ours) == len(theirs) == 4
     assert all(0 <= mine - its <= 1 for mine, its in zip(ours, theirs, strict=True)), (ours, theirs)
+
+
+@pytest.mark.parametrize("how", ["streams", "sockets"])
+def test_coroutines_hear_after_as_many_turns_as_with_asyncio(how):
+    """Two conversations, of which the second is begun one turn later, so that they take turns."""
+
+    def turns_until_heard(new_loop):
+        async def main():
+            loop, turn, heard = asyncio.get_running_loop(), 0, []
+
+            async def talk(near, far):
+                if how == "streams":
+                    reader, writer = await asyncio.open_connection(sock=near)
+                    peer, answer = await asyncio.open_connection(sock=far)
+                    ends.extend((writer, answer))
+                    steps = [
+                        (lambda: writer.write(b"a"), lambda: peer.read(9)),
+                        (lambda: answer.write(b"b"), lambda: reader.read(9)),
+                    ]
+                else:
+                    near.setblocking(False)
+                    far.setblocking(False)
+                    ends.extend((near, far))
+                    steps = [
+                        (lambda: near.send(b"a"), lambda: loop.sock_recv(far, 9)),
+                        (lambda: far.send(b"b"), lambda: loop.sock_recv(near, 9)),
+                    ]
+                for act, hear in steps * 20:
+                    waiting = loop.create_task(hear())
+                    await asyncio.sleep(0)
+                    begun = turn
+                    act()
+                    await waiting
+                    heard.append(turn - begun)
+
+            ends = []
+            tasks = []
+            for _ in range(2):
+                tasks.append(loop.create_task(talk(*socket.socketpair())))
+                await asyncio.sleep(0)
+            while not all(task.done() for task in tasks):
+                turn += 1
+                await asyncio.sleep(0)
+            for end in ends:
+                end.close()
+            return heard
+
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(main())
+
+    ours, theirs = (sum(turns_until_heard(LOOPS[name])) for name in ("ioxide", "asyncio"))
+    assert ours <= theirs

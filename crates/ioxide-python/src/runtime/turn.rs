@@ -44,6 +44,10 @@ pub(crate) struct Polling {
     attentive: Cell<u32>,
     work: Cell<usize>,
     last: Cell<u64>,
+    /// How much of this turn's work has run none of the program's code.
+    silent: Cell<usize>,
+    /// None of the program's code has run since the kernel was asked.
+    unchanged: Cell<bool>,
     linger: Linger,
 }
 
@@ -67,6 +71,8 @@ impl Polling {
             attentive: Cell::new(0),
             work: Cell::new(0),
             last: Cell::new(0),
+            silent: Cell::new(0),
+            unchanged: Cell::new(false),
             linger: Linger::new(),
         }
     }
@@ -154,9 +160,26 @@ impl Polling {
         self.attentive.set(ATTENTIVE_TURNS);
     }
 
+    /// What was just done on behalf of the kernel has run none of the program's code.
+    #[inline(always)]
+    pub(crate) fn was_silent(&self) {
+        self.silent.set(self.silent.get() + 1);
+    }
+
+    /// A turn's work is done, which was so much.
+    #[inline]
+    fn has_worked(&self, count: usize) {
+        let silent = self.silent.replace(0);
+        self.unchanged.set(silent == count && count > 0);
+    }
+
     /// Whether it is time to ask the kernel although work is ready.
     #[inline]
     fn is_due(&self, now: impl FnOnce() -> u64) -> bool {
+        // The kernel was asked in the turn before, which has only received and woken: there is nothing to answer yet.
+        if self.unchanged.replace(false) {
+            return false;
+        }
         let attentive = self.attentive.get();
         if attentive > 0 {
             self.attentive.set(attentive - 1);
@@ -372,16 +395,18 @@ impl EventLoop {
 
     /// Runs what was ready when the batch began.
     fn run_batch(&self) -> PyResult<()> {
-        let mut left = self.ready.len();
-        self.polling.work.set(self.polling.work.get() + left);
+        let count = self.ready.len();
+        self.polling.work.set(self.polling.work.get() + count);
         if self.debug() {
-            return self.run_batch_watched(left);
+            return self.run_batch_watched(count);
         }
+        let mut left = count;
         while left > 0 {
             let Some(work) = self.ready.pop() else { break };
             left -= 1;
             work.run(self, &mut left)?;
         }
+        self.polling.has_worked(count);
         Ok(())
     }
 

@@ -61,7 +61,10 @@ impl Work {
             Work::Fire(target) => target.fire(),
             Work::Readable(target) => target.readable(),
             Work::Writable(target) => target.writable(),
-            Work::Operation(operation) => operation.ready(),
+            Work::Operation(operation) => {
+                event_loop.polling.was_silent();
+                operation.ready()
+            }
         };
         match result {
             Ok(()) => Ok(()),
