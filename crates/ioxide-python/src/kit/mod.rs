@@ -39,6 +39,7 @@ pub(crate) mod obj;
 pub(crate) mod path;
 pub(crate) mod send;
 pub(crate) mod small;
+pub(crate) mod socket;
 pub(crate) mod spare;
 pub(crate) mod stop;
 pub(crate) mod text;

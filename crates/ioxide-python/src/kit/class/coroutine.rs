@@ -112,7 +112,11 @@ unsafe extern "C" fn call_method(
         if given > 0 {
             let object = *stack;
             let class = ffi::Py_TYPE(object);
-            if class == this.class || ffi::PyType_IsSubtype(class, this.class) != 0 {
+            // Most are of the class itself or, as loops, of one derived from it: no need to look further then.
+            if class == this.class
+                || (*class).tp_base == this.class
+                || ffi::PyType_IsSubtype(class, this.class) != 0
+            {
                 match this.entry {
                     Entry::NoArguments(function) if given == 1 && names.is_null() => {
                         return function(object, ptr::null_mut());

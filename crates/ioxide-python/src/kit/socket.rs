@@ -1,0 +1,75 @@
+//! The descriptor of a socket object, read out of its struct: to call `fileno()` costs more than the rest of what one
+//! does before a system call.
+
+use super::{ffi, Any, PyResult};
+use crate::{import, intern};
+use std::ffi::c_int;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// How the struct of `_socket.socket` begins.
+#[repr(C)]
+struct Socket {
+    head: ffi::PyObject,
+    descriptor: c_int,
+    family: c_int,
+    kind: c_int,
+    protocol: c_int,
+}
+
+/// Whether a socket was found to be such a struct: compared once, with the first one.
+static LAYOUT: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 0;
+const KNOWN: u8 = 1;
+const DIFFERENT: u8 = 2;
+
+/// What `fileno()` says, -1 for a closed socket. Of anything but a `socket.socket`, subclasses included, it is asked.
+#[inline]
+pub(crate) fn descriptor(socket: &Any) -> PyResult<i64> {
+    if socket.class().is(import!("socket", "socket")?) {
+        match LAYOUT.load(Ordering::Relaxed) {
+            // SAFETY: an instance of the very class, whose layout was compared.
+            KNOWN => return Ok(unsafe { fields(socket) }[0].into()),
+            UNKNOWN => compare(socket)?,
+            _ => {}
+        }
+    }
+    socket.method0(intern!("fileno"))?.to_i64()
+}
+
+/// # Safety
+/// An instance of `socket.socket`, which is at least as large as the struct.
+#[inline]
+unsafe fn fields(socket: &Any) -> [RawFd; 4] {
+    // SAFETY: by the caller's promise; nothing writes meanwhile, as the interpreter lock is held.
+    let socket = unsafe { &*socket.raw().cast::<Socket>() };
+    [
+        socket.descriptor,
+        socket.family,
+        socket.kind,
+        socket.protocol,
+    ]
+}
+
+#[cold]
+fn compare(socket: &Any) -> PyResult<()> {
+    let said = [
+        socket.method0(intern!("fileno"))?,
+        socket.attr(intern!("family"))?,
+        socket.attr(intern!("type"))?,
+        socket.attr(intern!("proto"))?,
+    ];
+    // SAFETY: a live object's type.
+    let size = unsafe { (*socket.type_raw()).tp_basicsize };
+    let mut known = usize::try_from(size).is_ok_and(|size| size >= size_of::<Socket>());
+    if known {
+        // SAFETY: an instance of this size at least.
+        let found = unsafe { fields(socket) };
+        for (said, found) in said.iter().zip(found) {
+            known = known && said.to_i64()? == i64::from(found);
+        }
+    }
+    let layout = if known { KNOWN } else { DIFFERENT };
+    LAYOUT.store(layout, Ordering::Relaxed);
+    Ok(())
+}
