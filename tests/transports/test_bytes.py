@@ -290,6 +290,76 @@ def test_a_message_that_is_kept_does_not_change_with_the_next(new_loop, keep, si
     run(main(), new_loop)
 
 
+async def read_from_stream(ours):
+    reader, writer = await asyncio.open_connection(sock=ours)
+    return lambda: reader.read(100_000), writer.close
+
+
+async def read_from_socket(ours):
+    loop = asyncio.get_running_loop()
+    ours.setblocking(False)
+    return lambda: loop.sock_recv(ours, 100_000), ours.close
+
+
+@both
+@pytest.mark.parametrize("keep", KEEPERS.values(), ids=KEEPERS)
+@pytest.mark.parametrize("begin", [read_from_stream, read_from_socket])
+def test_what_a_coroutine_keeps_does_not_change_with_the_next(new_loop, keep, begin):
+    """Many readers take turns, whose messages differ in length; some of what they read is kept, some is on its way."""
+    source = random.Random(7)
+    kept = []
+
+    async def take(ours, theirs):
+        read, close = await begin(ours)
+        for count in range(40):
+            message = source.randbytes(source.choice([479, 480, 1000, 1001, 2048, 2049]))
+            theirs.sendall(message)
+            data = await read()
+            assert data == message
+            assert hash(data) == hash(message)
+            if count % 3 == 0:
+                kept.append((keep(data), message))
+        close()
+
+    async def main():
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            for _ in range(10):
+                ours, theirs = socket.socketpair()
+                ends.append(theirs)
+                group.create_task(take(ours, theirs))
+
+    ends = []
+    run(main(), new_loop)
+    for end in ends:
+        end.close()
+    assert len(kept) == 10 * 14
+    assert all(look() == message for look, message in kept)
+
+
+def test_what_was_written_is_not_overwritten_while_it_waits():
+    """An echo that holds its messages back: each goes out as it came in."""
+    messages = [random.Random(number).randbytes(1000) for number in range(400)]
+
+    async def main():
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        reader, writer = await asyncio.open_connection(sock=ours)
+        theirs.setblocking(False)
+        loop = asyncio.get_running_loop()
+        with theirs:
+            for message in messages:
+                await loop.sock_sendall(theirs, message)
+                writer.write(await reader.readexactly(1000))
+            received = b""
+            while len(received) < 400_000:
+                received += await loop.sock_recv(theirs, 100_000)
+            assert received == b"".join(messages)
+        writer.close()
+
+    run(main())
+
+
 @both
 def test_datagrams_that_are_kept_do_not_change_with_the_next(new_loop):
     source = random.Random(3)

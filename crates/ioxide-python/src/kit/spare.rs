@@ -18,12 +18,16 @@ impl SpareBytes {
         }
     }
 
+    /// Whether nobody has the object.
+    pub(crate) fn is_free(&self) -> bool {
+        is_sole_bytes(&self.bytes)
+    }
+
     /// The room for so many bytes, if nobody has the object, and it has not much more: what is kept for long must
     /// not take more than twice the memory it needs.
     pub(crate) fn room_for(&mut self, capacity: usize) -> Option<Room<'_>> {
-        let suits = capacity <= self.room
-            && self.room <= capacity.saturating_mul(2)
-            && is_sole_bytes(&self.bytes);
+        let suits =
+            capacity <= self.room && self.room <= capacity.saturating_mul(2) && self.is_free();
         suits.then_some(Room {
             bytes: &self.bytes,
             capacity,

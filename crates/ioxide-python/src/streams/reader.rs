@@ -126,6 +126,12 @@ impl StreamReader {
         self.storage.append(data)
     }
 
+    /// Whether everything was read.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.storage.is_empty()
+    }
+
     /// As [`take_in`](Self::take_in), of a bytes object, which an empty reader keeps as it is.
     pub(crate) fn take_in_object(&self, bytes: &Any) -> PyResult<()> {
         self.refuse_after_eof()?;

@@ -3,6 +3,7 @@
 
 use super::channel::Channel;
 use super::large::LargeBytes;
+use super::lent::LentBytes;
 use crate::kit::{err, value, Native, Obj, PyResult, Visitor};
 use crate::runtime::EventLoop;
 use std::cell::{Cell, UnsafeCell};
@@ -37,6 +38,8 @@ pub(crate) struct Hub {
     again: UnsafeCell<Vec<Obj>>,
     /// The same, of large ones.
     pub(crate) large: LargeBytes,
+    /// Small ones that coroutines were given.
+    pub(crate) lent: LentBytes,
     /// Transports with bytes for the end of the turn. Empty between turns.
     flushing: UnsafeCell<Vec<Obj>>,
     /// Counts turns, and wraps around.
@@ -53,6 +56,7 @@ impl Hub {
             spares: UnsafeCell::new(Vec::new()),
             again: UnsafeCell::new(Vec::new()),
             large: LargeBytes::new(),
+            lent: LentBytes::new(),
             flushing: UnsafeCell::new(Vec::new()),
             turn: Cell::new(0),
             in_batch: Cell::new(false),
@@ -235,6 +239,7 @@ impl Hub {
         let spares = unsafe { std::mem::take(&mut *self.again.get()) };
         drop(spares);
         self.large.clear();
+        self.lent.clear();
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) mod feed;
 pub(crate) mod flow;
 pub(crate) mod hub;
 mod large;
+mod lent;
 pub(crate) mod listener;
 pub(crate) mod methods;
 pub(crate) mod operation;

@@ -8,7 +8,8 @@ use crate::awaitable::{spec, Awaitable, Flow, Waiting};
 use crate::kit::buffer::Buffer;
 use crate::kit::class::FreeList;
 use crate::kit::{
-    err, ffi, value, Any, Args, Class, Native, Obj, ObjCell, PyResult, Raised, Signature, Visitor,
+    err, ffi, socket, value, Any, Args, Class, Native, Obj, ObjCell, PyResult, Raised, Signature,
+    Visitor,
 };
 use crate::runtime::io::{refuse_transport, Side, Watcher};
 use crate::runtime::EventLoop;
@@ -223,7 +224,8 @@ impl SocketOperation {
                     event_loop.may_hold_more(fd);
                 }
                 // SAFETY: the kernel has initialised as many bytes as it counts.
-                value::bytes(unsafe { space[..count].assume_init_ref() }).map(Attempt::Done)
+                let bytes = unsafe { space[..count].assume_init_ref() };
+                event_loop.hub.lent.bytes(bytes).map(Attempt::Done)
             }
             Err(error) => blocked_or_raised(&error),
         }
@@ -311,9 +313,9 @@ impl SocketOperation {
 }
 
 /// The number of a socket; `EBADF` for one that is closed.
+#[inline]
 fn number(socket: &Any) -> PyResult<RawFd> {
-    let fd = socket.method0(intern!("fileno"))?.to_i64()?;
-    RawFd::try_from(fd)
+    RawFd::try_from(socket::descriptor(socket)?)
         .ok()
         .filter(|fd| *fd >= 0)
         .ok_or_else(|| err::raise_os(&io::Error::from_raw_os_error(libc::EBADF)))

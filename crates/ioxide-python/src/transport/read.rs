@@ -187,15 +187,17 @@ impl Channel {
             return self.read_data();
         };
         // Much is read when the coroutine that waits for it goes on, so that it does not lie around meanwhile.
-        if self.large.get() && reader.read_later()? {
-            return Ok(false);
+        if !(self.large.get() && reader.read_later()?) {
+            match self.receive_into(&reader)? {
+                // If the buffer was full, there may be more; but to join it with this costs more than another turn.
+                Received::Bytes(_) => self.delivered(reader.after_feeding(), "data_received")?,
+                received => return self.without_bytes(received).map(|()| false),
+            }
         }
-        match self.receive_into(&reader)? {
-            // If the buffer was full, there may be more; but to join it with this costs more than another turn.
-            Received::Bytes(_) => self.delivered(reader.after_feeding(), "data_received")?,
-            received => self.without_bytes(received)?,
-        }
-        Ok(false)
+        self.base.with_loop(|event_loop| {
+            event_loop.polling.was_silent();
+            Ok(false)
+        })
     }
 
     /// Receives into the reader, which is told by the caller.
@@ -208,7 +210,13 @@ impl Channel {
             if let Received::Bytes(count) = received {
                 self.large.set(count >= LARGE);
                 // SAFETY: the kernel has initialised as many bytes as it counts.
-                taken = reader.take_in(unsafe { space[..count].assume_init_ref() });
+                let bytes = unsafe { space[..count].assume_init_ref() };
+                taken = if reader.is_empty() {
+                    let object = event_loop.hub.lent.bytes(bytes);
+                    object.and_then(|object| reader.take_in_object(&object))
+                } else {
+                    reader.take_in(bytes)
+                };
             }
             Ok(received)
         })?;
