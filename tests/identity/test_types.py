@@ -415,3 +415,18 @@ def test_transports_are_of_asyncios_abstract_classes(loop):
     derives("WritePipeTransport", "Transport", "WriteTransport")
     with pytest.raises(NotImplementedError):
         ioxide._ioxide.WritePipeTransport.pause_reading(None)
+
+
+def test_initialiser_that_a_program_puts_into_a_class_is_called(monkeypatch):
+    calls = []
+    loop = ioxide.new_event_loop()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                ioxide.Future, "__init__", lambda this, *args, **options: calls.append(options)
+            )
+            assert type(ioxide.Future(loop=loop)) is ioxide.Future
+            assert calls == [{"loop": loop}]
+        assert ioxide.Future(loop=loop).get_loop() is loop and len(calls) == 1
+    finally:
+        loop.close()

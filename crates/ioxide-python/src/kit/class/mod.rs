@@ -151,16 +151,32 @@ impl Visitor {
 }
 
 /// The place where a class lives once it is made.
-pub(crate) struct Class(AtomicPtr<ffi::PyTypeObject>);
+pub(crate) struct Class {
+    made: AtomicPtr<ffi::PyTypeObject>,
+    /// Its `tp_new` and `tp_init` when it was made: a program may put its own methods in their place.
+    new: AtomicPtr<c_void>,
+    init: AtomicPtr<c_void>,
+}
 
 impl Class {
     pub(crate) const fn new() -> Class {
-        Class(AtomicPtr::new(ptr::null_mut()))
+        Class {
+            made: AtomicPtr::new(ptr::null_mut()),
+            new: AtomicPtr::new(ptr::null_mut()),
+            init: AtomicPtr::new(ptr::null_mut()),
+        }
     }
 
     #[inline(always)]
     pub(crate) fn raw(&self) -> *mut ffi::PyTypeObject {
-        self.0.load(Ordering::Relaxed)
+        self.made.load(Ordering::Relaxed)
+    }
+
+    /// Whether instances are made and initialised as they were when the class was made.
+    #[inline(always)]
+    fn is_unpatched(&self) -> bool {
+        let (new, init) = constructors(self.raw());
+        new == self.new.load(Ordering::Relaxed) && init == self.init.load(Ordering::Relaxed)
     }
 
     pub(crate) fn object(&self) -> &'static Any {
@@ -183,6 +199,21 @@ impl Class {
     }
 
     pub(crate) fn set(&self, class: Obj) {
-        self.0.store(class.into_raw().cast(), Ordering::Relaxed);
+        let class = class.into_raw().cast();
+        let (new, init) = constructors(class);
+        self.new.store(new, Ordering::Relaxed);
+        self.init.store(init, Ordering::Relaxed);
+        self.made.store(class, Ordering::Relaxed);
     }
+}
+
+/// `tp_new` and `tp_init` of a class of ours.
+#[inline(always)]
+fn constructors(class: *mut ffi::PyTypeObject) -> (*mut c_void, *mut c_void) {
+    // SAFETY: classes are never freed once they are made.
+    let (new, init) = unsafe { ((*class).tp_new, (*class).tp_init) };
+    (
+        new.map_or(ptr::null_mut(), |new| new as *mut c_void),
+        init.map_or(ptr::null_mut(), |init| init as *mut c_void),
+    )
 }

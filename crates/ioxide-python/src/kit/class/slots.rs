@@ -3,7 +3,7 @@
 use super::alloc::{extra_place, is_hidden, make_in};
 use super::{guard, status, Construct, Native, Visitor};
 use crate::kit::args::Unpacked;
-use crate::kit::{err, ffi, Any, ObjCell, Own, PyResult, Raw};
+use crate::kit::{err, ffi, value, Any, Args, Obj, ObjCell, Own, PyResult, Raw};
 use std::ffi::{c_int, c_void};
 use std::mem::size_of;
 use std::ptr;
@@ -148,6 +148,44 @@ pub(super) unsafe extern "C" fn initialize<T: Construct>(
         }
     });
     status(result)
+}
+
+/// What calling the class does: `tp_new` and `tp_init` without a tuple and a dict of the arguments.
+pub(super) unsafe extern "C" fn instantiate<T: Construct>(
+    class: Raw,
+    stack: *const Raw,
+    count: usize,
+    names: Raw,
+) -> Raw {
+    guard(|| -> PyResult<Obj> {
+        // SAFETY: the interpreter passes the class itself and a vectorcall's arguments.
+        unsafe {
+            let args = Args::from_vectorcall(stack, ffi::PyVectorcall_NARGS(count), names);
+            if !T::class().is_unpatched() {
+                return call_as_usual(class, args);
+            }
+            let made = make_in(class.cast(), T::empty())?;
+            made.init(args)?;
+            Ok(made.into_obj())
+        }
+    })
+}
+
+/// Calls a class as the interpreter calls one that has no say in it.
+#[cold]
+unsafe fn call_as_usual(class: Raw, args: Args<'_>) -> PyResult<Obj> {
+    let positional = value::tuple(args.positional())?;
+    let keywords = value::dict()?;
+    for (name, given) in args.keywords() {
+        keywords.dict_set(name, given)?;
+    }
+    // SAFETY: the class is alive, and what calls it is its own class's, with a tuple and a dict.
+    unsafe {
+        match (*ffi::Py_TYPE(class)).tp_call {
+            Some(call) => Obj::steal_or_raised(call(class, positional.raw(), keywords.raw())),
+            None => Err(err::raise(err::type_error(), "the class is not callable")),
+        }
+    }
 }
 
 pub(super) unsafe extern "C" fn class_getitem(class: Raw, item: Raw) -> Raw {

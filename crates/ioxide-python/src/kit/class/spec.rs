@@ -1,7 +1,9 @@
 //! How a class is described, and how it is made.
 
 use super::coroutine::{self, Shape};
-use super::slots::{class_getitem, clear, construct, dealloc, finalize, initialize, traverse};
+use super::slots::{
+    class_getitem, clear, construct, dealloc, finalize, initialize, instantiate, traverse,
+};
 use super::{Class, Construct, Native};
 use crate::intern;
 use crate::kit::{ffi, value, Any, Obj, PyResult};
@@ -21,6 +23,8 @@ pub(crate) struct ClassSpec {
     bases: Vec<Obj>,
     short_name: bool,
     coroutines: Vec<Shape>,
+    /// What calling the class does, if that is to make an instance in our own way.
+    call: Option<ffi::vectorcallfunc>,
 }
 
 impl ClassSpec {
@@ -37,6 +41,7 @@ impl ClassSpec {
             bases: Vec::new(),
             short_name: false,
             coroutines: Vec::new(),
+            call: None,
         }
         .slot(ffi::Py_tp_dealloc, dealloc::<T> as *mut c_void)
         .slot(ffi::Py_tp_traverse, traverse::<T> as *mut c_void)
@@ -46,6 +51,9 @@ impl ClassSpec {
 
     /// Sets a slot; one that was set before is replaced.
     pub(crate) fn slot(mut self, slot: c_int, function: *mut c_void) -> ClassSpec {
+        if matches!(slot, ffi::Py_tp_new | ffi::Py_tp_init) {
+            self.call = None;
+        }
         self.slots.retain(|set| set.slot != slot);
         self.slots.push(ffi::PyType_Slot {
             slot,
@@ -105,9 +113,12 @@ impl ClassSpec {
 
     /// Python code may instantiate the class, and derive from it.
     pub(crate) fn constructible<T: Construct>(self) -> ClassSpec {
-        self.subclassable()
+        let mut spec = self
+            .subclassable()
             .slot(ffi::Py_tp_new, construct::<T> as *mut c_void)
-            .slot(ffi::Py_tp_init, initialize::<T> as *mut c_void)
+            .slot(ffi::Py_tp_init, initialize::<T> as *mut c_void);
+        spec.call = Some(instantiate::<T>);
+        spec
     }
 
     /// `Class[item]` works, as it does for asyncio's generic classes.
@@ -185,6 +196,8 @@ impl ClassSpec {
             made.set_attr(intern!("__name__"), &name)?;
         }
         coroutine::replace_methods(&made, methods, &self.coroutines)?;
+        // SAFETY: a type that was just made and that nobody else knows; classes do not inherit this.
+        unsafe { (*made.raw().cast::<ffi::PyTypeObject>()).tp_vectorcall = self.call };
         place.set(made);
         Ok(place.object())
     }
