@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import threading
 
 import pytest
@@ -111,6 +112,29 @@ def test_callback_runs_in_the_given_context(loop):
     assert log == ["inner", "outer"]
     if hasattr(handle, "get_context"):
         assert handle.get_context() is context
+
+
+def test_context_is_taken_by_any_string_of_that_name_and_no_other_is(loop):
+    variable = contextvars.ContextVar("variable", default=None)
+    context = contextvars.copy_context()
+    context.run(variable.set, "given")
+    log = []
+
+    def look():
+        log.append(variable.get())
+
+    loop.call_soon(look, **{"".join(["con", "text"]): context})
+    loop.call_later(0, look, **{"".join(["con", "text"]): context})
+    for wrong in (
+        {"kontext": context},
+        {"context": context, "more": 1},
+        {"more": 1, "context": context},
+    ):
+        for schedule in (loop.call_soon, functools.partial(loop.call_later, 0)):
+            with pytest.raises(TypeError, match="unexpected keyword argument"):
+                schedule(look, **wrong)
+    drain(loop)
+    assert log == ["given", "given"]
 
 
 def test_callback_takes_a_copy_of_the_current_context(loop):

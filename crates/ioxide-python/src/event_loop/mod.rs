@@ -73,14 +73,21 @@ fn check_backend(given: Option<&Any>) -> PyResult<()> {
 }
 
 /// `context=` of a scheduling method, wherever it stands among the keywords.
+#[inline(always)]
 fn only_context<'a>(function: &str, args: Args<'a>) -> PyResult<Option<&'a Any>> {
+    // As a rule it is the only one, and its name the very string that the interpreter has for all of this name.
+    if let Some((name, value)) = args.sole_keyword() {
+        if name.raw() == intern!("context").raw() {
+            return Ok(Some(value));
+        }
+    }
+    context_among(function, args)
+}
+
+#[cold]
+fn context_among<'a>(function: &str, args: Args<'a>) -> PyResult<Option<&'a Any>> {
     let mut context = None;
     for (name, value) in args.keywords() {
-        // As a rule it is the very same string, which is a constant of the program.
-        if name.raw() == intern!("context").raw() {
-            context = Some(value);
-            continue;
-        }
         match name.to_str()? {
             "context" => context = Some(value),
             other => {

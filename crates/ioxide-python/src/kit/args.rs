@@ -57,6 +57,15 @@ impl<'a> Args<'a> {
             .map(|(name, value)| (*name, *value))
     }
 
+    /// The keyword, where there is one and no other.
+    #[inline(always)]
+    pub(crate) fn sole_keyword(&self) -> Option<(&'a Any, &'a Any)> {
+        match (self.names?.tuple_items(), &self.all[self.positional..]) {
+            ([name], [value]) => Some((name, value)),
+            _ => None,
+        }
+    }
+
     /// Hands on the arguments with the first ones, which have these names, in their positions: for functions that
     /// take any number of arguments after them.
     #[cold]
