@@ -221,7 +221,7 @@ impl<J: Send + 'static> Shared<J> {
             threads: 0,
             asleep: Vec::new(),
             waking: 0,
-            pace: Pace::default(),
+            pace: Pace::new(),
             started: 0,
             shutdown: false,
             handles: Vec::new(),

@@ -16,7 +16,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 fn run_all(source: &JobSource<Job>) {
     while source.wait(|| false) == Wait::Ready {
-        while let Some(next) = source.next_ready(false) {
+        while let Some(next) = source.next_ready(false, 0) {
             (next.job)();
         }
     }
@@ -117,7 +117,7 @@ fn one_worker_goes_through_short_jobs_without_waking_others() {
         while source.wait(|| false) == Wait::Ready {
             // As a lock that the submitter holds until it has queued everything.
             let _ = entered.lock().unwrap().recv();
-            while source.next_ready(false).is_some() {}
+            while source.next_ready(false, 0).is_some() {}
         }
     });
     let pool = Pool::new(8, "test", worker);
@@ -227,7 +227,7 @@ fn a_dropped_pool_lets_its_threads_go() {
     let worker: Worker<()> = Arc::new(move |source: &JobSource<()>| {
         let _held = Arc::clone(&held);
         while source.wait(|| false) == Wait::Ready {
-            source.next_ready(false);
+            source.next_ready(false, 0);
         }
     });
     let pool = Pool::new(2, "test", worker);
@@ -342,7 +342,7 @@ fn news_do_not_wait_for_a_job_that_blocks() {
         while source.wait(|| false) == Wait::Ready {
             let mut news = lock.lock().unwrap();
             announce(&mut news);
-            while let Some(next) = source.next_ready(*news > 0) {
+            while let Some(next) = source.next_ready(*news > 0, 0) {
                 if next.tell {
                     announce(&mut news);
                 }
@@ -380,7 +380,7 @@ fn news_do_not_wait_for_a_job_that_blocks() {
 fn nobody_is_given_up_for_good() {
     let worker: Worker<Job> = Arc::new(|source: &JobSource<Job>| {
         while source.wait(|| true) == Wait::Ready {
-            while let Some(next) = source.next_ready(false) {
+            while let Some(next) = source.next_ready(false, 0) {
                 (next.job)();
             }
         }
@@ -444,7 +444,7 @@ fn news_do_not_wait_for_jobs_that_never_end() {
     let worker: Worker<Job> = Arc::new(move |source: &JobSource<Job>| {
         while source.wait(|| true) == Wait::Ready {
             let mut has_news = false;
-            while let Some(next) = source.next_ready(has_news) {
+            while let Some(next) = source.next_ready(has_news, 0) {
                 if next.tell {
                     let _ = tell.send(());
                 }

@@ -4,10 +4,11 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::thread::{self, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::pace::TICK;
+use super::pace::{Spent, TICK};
 use super::{Shared, State, Wait};
+use crate::clock::{Clock, ThreadTime};
 
 /// How often a watcher lets itself be told that it could not go on either, before it tries all the same.
 const HOPELESS_TICKS: u32 = 20;
@@ -40,6 +41,14 @@ impl Sleeper {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Begun {
+    at: Instant,
+    /// By the thread's clock, in nanoseconds, if that is of interest.
+    work: Option<u64>,
+    handovers: usize,
+}
+
 /// A job, and what to do before it is run.
 #[derive(Debug)]
 pub struct Next<J> {
@@ -56,7 +65,7 @@ pub struct JobSource<J: Send + 'static> {
     pub(super) woken: Cell<bool>,
     pub(super) has_worked: Cell<bool>,
     /// When it took the job that it runs.
-    begun: Cell<Option<Instant>>,
+    begun: Cell<Option<Begun>>,
     /// When it first had news that it has not told.
     news_since: Cell<Option<Instant>>,
 }
@@ -82,12 +91,15 @@ impl<J: Send + 'static> JobSource<J> {
     /// `has_news` says that there are outcomes, of this worker's jobs or of others', of which nobody was told. They
     /// may be kept until the next call if the answer says so; if this worker is stuck in the meantime,
     /// [`wait`](Self::wait) sends another one. Where there is no answer they are to be told now.
-    pub fn next_ready(&self, has_news: bool) -> Option<Next<J>> {
+    ///
+    /// `handovers` is how often the lock that jobs need has been handed over so far.
+    pub fn next_ready(&self, has_news: bool, handovers: usize) -> Option<Next<J>> {
         let now = Instant::now();
+        let spent = self.begun.take().map(|begun| begun.spent(now, handovers));
         let mut state = self.shared.lock();
         self.has_looked(&mut state);
-        if let Some(begun) = self.begun.take() {
-            state.pace.took(now.duration_since(begun));
+        if let Some(spent) = spent {
+            state.pace.took(spent);
         }
         state.pace.has_news = false;
         let is_covered = !state.shutdown && state.pace.is_covered_without(&self.seat);
@@ -98,7 +110,7 @@ impl<J: Send + 'static> JobSource<J> {
             return None;
         };
         self.has_worked.set(true);
-        self.begun.set(Some(now));
+        let is_brisk = state.pace.is_brisk();
         state.pace.goes_on(&self.seat, now);
         // No thread to be had is no failure here: this one comes back for more.
         let sleeper = if !state.jobs.is_empty() {
@@ -119,6 +131,11 @@ impl<J: Send + 'static> JobSource<J> {
         state.pace.has_news = keeps;
         drop(state);
         wake(sleeper);
+        self.begun.set(Some(Begun {
+            at: now,
+            work: (!is_brisk).then(|| ThreadTime.now()),
+            handovers,
+        }));
         Some(Next {
             job,
             tell: has_news && !keeps,
@@ -232,6 +249,18 @@ impl<J: Send + 'static> JobSource<J> {
         }
         drop(state);
         wake(sleeper);
+    }
+}
+
+impl Begun {
+    fn spent(&self, now: Instant, handovers: usize) -> Spent {
+        Spent {
+            time: now.duration_since(self.at),
+            work: self
+                .work
+                .map(|work| Duration::from_nanos(ThreadTime.now() - work)),
+            was_shared: handovers != self.handovers,
+        }
     }
 }
 

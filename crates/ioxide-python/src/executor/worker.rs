@@ -80,7 +80,7 @@ pub(super) fn work(source: &JobSource<Ticket>, crew: &Crew) {
         while sleep(source, waker.take()) == Wait::Ready {
             // Those of one who is stuck.
             crew.news.tell();
-            while let Some(next) = source.next_ready(crew.news.is_any()) {
+            while let Some(next) = source.next_ready(crew.news.is_any(), gil::handovers()) {
                 if next.tell {
                     crew.news.tell();
                 }

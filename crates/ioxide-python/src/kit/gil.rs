@@ -34,6 +34,11 @@ pub(crate) fn is_contended() -> bool {
     WANTED.load(Ordering::Relaxed) > 0
 }
 
+/// How often one of our threads has got the lock.
+pub(crate) fn handovers() -> usize {
+    TAKEN.load(Ordering::Relaxed)
+}
+
 /// Runs a job on a thread of ours.
 pub(crate) fn working<R>(job: impl FnOnce() -> R) -> R {
     struct Done;
