@@ -23,40 +23,55 @@ static CREDIT: Credit = Credit::new();
 
 /// What huge pages have saved this process, in nanoseconds, less what they have cost.
 #[derive(Debug)]
-pub struct Credit(AtomicI64);
+pub struct Credit {
+    balance: AtomicI64,
+    /// What small pages take for as much, as far as known.
+    fair: AtomicI64,
+}
 
 impl Credit {
-    /// What small pages take for as much, at the least.
-    const FAIR: i64 = 400_000;
-    /// What reading as much in small pages adds: now and then it is tried again, at a few per cent.
-    const PATIENCE: i64 = 20_000;
-    /// No more than one disappointment.
-    const MOST: i64 = 5_000_000;
+    /// What small pages are taken to take before they were measured: what they do on the quickest machines.
+    const FAIR: i64 = 300_000;
+    /// Reading in small pages adds one of so many parts of what it takes: now and then it is tried again.
+    const PATIENCE: i64 = 40;
+    /// What was saved long ago does not pay for more than this.
+    const MOST: i64 = 20_000_000;
 
     /// Of a process that has not tried yet, and may once.
     pub const fn new() -> Self {
-        Self(AtomicI64::new(0))
+        Self {
+            balance: AtomicI64::new(0),
+            fair: AtomicI64::new(Self::FAIR),
+        }
     }
 
     /// Whether a huge page may be tried.
     pub fn allows(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= 0
+        self.balance.load(Ordering::Relaxed) >= 0
     }
 
     /// A huge page has taken so many nanoseconds.
-    pub fn took(&self, ns: i64) {
-        self.add(Self::FAIR.saturating_sub(ns));
+    pub fn took(&self, ns: u64) {
+        let fair = self.fair.load(Ordering::Relaxed);
+        self.add(fair.saturating_sub_unsigned(ns));
     }
 
-    /// So many bytes were made ready in small pages.
-    pub fn did_without(&self, bytes: usize) {
-        self.add(Self::PATIENCE * bytes.min(HUGE_PAGE) as i64 / HUGE_PAGE as i64);
+    /// Small pages have taken so many nanoseconds for so many bytes.
+    pub fn did_without(&self, bytes: usize, ns: u64) {
+        let ns = i64::try_from(ns).unwrap_or(i64::MAX);
+        self.add(ns / Self::PATIENCE);
+        // Small pages may be slow to get as well; what they usually take is what counts.
+        let fair = self.fair.load(Ordering::Relaxed);
+        let as_much = ns.saturating_mul(HUGE_PAGE as i64) / bytes.max(1) as i64;
+        let fair = (fair * 15 + as_much.min(fair * 2)) / 16;
+        self.fair.store(fair.max(1), Ordering::Relaxed);
     }
 
     fn add(&self, ns: i64) {
         // Of two threads at once one may be forgotten, which changes nothing that matters.
-        let credit = self.0.load(Ordering::Relaxed).saturating_add(ns);
-        self.0.store(credit.min(Self::MOST), Ordering::Relaxed);
+        let balance = self.balance.load(Ordering::Relaxed).saturating_add(ns);
+        self.balance
+            .store(balance.min(Self::MOST), Ordering::Relaxed);
     }
 }
 
@@ -74,11 +89,11 @@ pub(super) fn make_ready(room: &mut [MaybeUninit<u8>]) -> usize {
     let first = start / page * page;
     let end = start + room.len();
     // The first page may begin with the header of the object, which is in the way of nothing.
+    let begun = ThreadTime.now();
     if first.is_multiple_of(HUGE_PAGE) && end - first >= HUGE_PAGE && CREDIT.allows() {
-        let begun = ThreadTime.now();
         advise(first, HUGE_PAGE, libc::MADV_HUGEPAGE);
         advise(first, HUGE_PAGE, libc::MADV_POPULATE_WRITE);
-        CREDIT.took((ThreadTime.now() - begun) as i64);
+        CREDIT.took(ThreadTime.now() - begun);
         return first + HUGE_PAGE - start;
     }
     let boundary = (first + 1).next_multiple_of(HUGE_PAGE);
@@ -88,7 +103,7 @@ pub(super) fn make_ready(room: &mut [MaybeUninit<u8>]) -> usize {
         end.next_multiple_of(page) - first,
         libc::MADV_POPULATE_WRITE,
     );
-    CREDIT.did_without(end - start);
+    CREDIT.did_without(end - start, ThreadTime.now() - begun);
     end - start
 }
 
