@@ -168,6 +168,8 @@ def test_closed_connection_is_watched_no_more_where_the_program_has_another_desc
         os.close(number)
 
 
+# Threads of the libraries under test may be there; the child does nothing that needs them.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_closed_connection_is_watched_no_more_where_a_forked_child_has_it():
     children = []
     until, ended = os.pipe()
