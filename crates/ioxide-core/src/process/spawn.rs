@@ -16,8 +16,8 @@ use super::child::{self, Failure, Orders};
 use super::exit::{self, Child};
 use crate::sys;
 
-/// Enough for the child's own frames; the kernel needs nothing of it.
-const CHILD_STACK_BYTES: usize = 64 * 1024;
+/// Enough for the child's own frames; the kernel needs nothing of it. Threads may have as little as 32 KiB.
+const CHILD_STACK_BYTES: usize = 16 * 1024;
 
 /// What a hook in a forked child is: it runs there just before the program does.
 pub type PreExec<'a> = &'a mut dyn FnMut() -> io::Result<()>;
@@ -176,7 +176,8 @@ struct Shared<'a> {
 }
 
 fn spawn_sharing_memory(orders: &Orders<'_>) -> Result<Child, SpawnError> {
-    let mut stack: Vec<MaybeUninit<u8>> = Vec::with_capacity(CHILD_STACK_BYTES);
+    // A part of this thread's own stack, which nobody uses while the child does, and whose pages are there.
+    let mut stack = [MaybeUninit::<u8>::uninit(); CHILD_STACK_BYTES];
     // A handler of the parent that ran in the child would change the parent's memory: no signal
     // until the child has none of them any more.
     let signals = BlockedSignals::new();
@@ -187,7 +188,7 @@ fn spawn_sharing_memory(orders: &Orders<'_>) -> Result<Child, SpawnError> {
     };
     let mut pidfd: libc::c_int = -1;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-    // SAFETY: the stack is owned, large enough, and used from its (aligned) end downwards;
+    // SAFETY: the stack is large enough, in nobody else's way, and used from its (aligned) end downwards;
     // CLONE_VFORK suspends this thread until the child runs another program or has ended, so that
     // the stack and `shared` outlive their use and are not touched by both at once.
     let pid = unsafe {

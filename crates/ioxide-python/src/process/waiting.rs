@@ -107,12 +107,16 @@ impl Waiters {
         drop(removed);
     }
 
-    /// All of them go on.
+    /// All of them go on, also if one cannot.
     pub(super) fn wake(&self) -> PyResult<()> {
+        let mut result = Ok(());
         for waiter in self.0.take() {
-            waiter.wait.wake()?;
+            let woken = err::preserved(|| waiter.wait.wake().map_err(err::take));
+            if let (Err(exception), Ok(())) = (woken, &result) {
+                result = Err(err::restore(exception));
+            }
         }
-        Ok(())
+        result
     }
 
     pub(super) fn list(&self) -> PyResult<Obj> {
