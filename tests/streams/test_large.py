@@ -11,7 +11,13 @@ import pytest
 
 import ioxide
 
-LARGE = 60_000
+LARGE = 0
+
+
+@pytest.fixture(autouse=True, params=[60_000, 6_000])
+def _large(request, monkeypatch):
+    """What goes right into its object, and what only waits for its reader."""
+    monkeypatch.setitem(globals(), "LARGE", request.param)
 
 
 @pytest.fixture

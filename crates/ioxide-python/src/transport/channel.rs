@@ -36,6 +36,8 @@ pub(crate) struct Channel {
     pub(super) feed: Cell<Feed>,
     /// The last read brought much: so will the next.
     pub(super) large: Cell<bool>,
+    /// The last read has brought so much that the next of a stream waits for its reader.
+    pub(super) later: Cell<bool>,
     /// The pipe is a child's, and is made larger if it carries much; see [`super::capacity`].
     pub(super) may_grow: Cell<bool>,
     /// The kernel takes no more for now: the writable side is watched.
@@ -73,6 +75,7 @@ impl Channel {
             medium,
             feed: Cell::new(Feed::of(protocol)?),
             large: Cell::new(false),
+            later: Cell::new(false),
             may_grow: Cell::new(false),
             blocked: Cell::new(false),
             listed: Cell::new(false),

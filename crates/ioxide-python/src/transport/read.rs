@@ -23,6 +23,10 @@ const READS: usize = 4;
 /// how much there is.
 const LARGE: usize = 32 * 1024;
 
+/// From this many bytes on, what comes next for a stream is left at the kernel until the coroutine that waits for it goes
+/// on: what all connections have received in a turn would not stay in the processor's cache.
+const LATER: usize = 4 * 1024;
+
 /// The most bytes of one such object.
 const LARGEST: usize = 256 * 1024;
 
@@ -186,8 +190,7 @@ impl Channel {
         let Some(reader) = reader else {
             return self.read_data();
         };
-        // Much is read when the coroutine that waits for it goes on, so that it does not lie around meanwhile.
-        if !(self.large.get() && reader.read_later()?) {
+        if !(self.later.get() && reader.read_later()?) {
             match self.receive_into(&reader)? {
                 // If the buffer was full, there may be more; but to join it with this costs more than another turn.
                 Received::Bytes(_) => self.delivered(reader.after_feeding(), "data_received")?,
@@ -209,6 +212,7 @@ impl Channel {
             let received = self.receive(space);
             if let Received::Bytes(count) = received {
                 self.large.set(count >= LARGE);
+                self.later.set(count >= LATER);
                 // SAFETY: the kernel has initialised as many bytes as it counts.
                 let bytes = unsafe { space[..count].assume_init_ref() };
                 taken = if reader.is_empty() {
@@ -234,9 +238,14 @@ impl Channel {
         if !own || !self.base.is_reading() || self.base.ended.get() {
             return Ok(());
         }
+        // The end and failures are for the driver's next report, which must not be left for later again.
+        let (large, later) = (self.large.get(), self.later.replace(false));
         let taken = match self.receive_large() {
             Some(Large { filled, .. }) => match filled {
-                Ok(Ok(data)) => reader.take_in_object(&data),
+                Ok(Ok(data)) => {
+                    self.later.set(later);
+                    reader.take_in_object(&data)
+                }
                 Ok(Err(received)) => return self.unless_failed(received),
                 Err(raised) => Err(raised),
             },
@@ -244,7 +253,8 @@ impl Channel {
                 Received::Bytes(_) => Ok(()),
                 Received::Nothing => {
                     // What was reported has been read meanwhile, which says nothing of what will come.
-                    self.large.set(true);
+                    self.large.set(large);
+                    self.later.set(later);
                     return Ok(());
                 }
                 received => return self.unless_failed(received),
