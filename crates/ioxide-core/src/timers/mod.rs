@@ -228,4 +228,22 @@ mod tests {
         assert_eq!(queue.remove(keys[7]), Some(7));
         assert_eq!(queue.drain(), [0, 4, 6, 8, 1, 3, 5]);
     }
+
+    #[test]
+    fn a_crowd_stays_in_order_when_the_numbers_run_out() {
+        const MS: u64 = 1 << 20;
+        let mut queue = TimerQueue::new();
+        queue.sequence = u32::MAX - 400;
+        let keys: Vec<_> = (0..1000_u64)
+            .map(|n| queue.insert(n % 10 * MS, n))
+            .collect();
+        assert!(queue.sequence >= 1000 && queue.sequence < 2000);
+        assert!(queue.ring.len() > 0, "the last of them are in the ring");
+        assert_eq!(queue.remove(keys[1]), Some(1));
+        assert_eq!(queue.remove(keys[999]), Some(999));
+        let mut expected: Vec<_> = (0..999).filter(|n| *n != 1).collect();
+        expected.sort_by_key(|n| n % 10);
+        let popped: Vec<_> = std::iter::from_fn(|| queue.pop_due(10 * MS)).collect();
+        assert_eq!(popped, expected);
+    }
 }
