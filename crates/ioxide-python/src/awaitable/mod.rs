@@ -202,6 +202,15 @@ impl Wait {
             .map(crate::future::Future::view)
     }
 
+    /// Has the processor fetch the task that waits.
+    #[inline(always)]
+    pub(crate) fn prefetch_waiter(&self) {
+        // SAFETY: nothing runs while the borrow lives.
+        if let Some(waiter) = unsafe { self.waiter.peek() } {
+            waiter.prefetch::<Task>();
+        }
+    }
+
     /// Whether the waiting was fulfilled and the waiter has not gone on yet.
     pub(crate) fn is_woken(&self) -> bool {
         self.state.get() == State::Woken

@@ -151,6 +151,16 @@ impl ReadyQueue {
         self.queue().pop_front().map(Entry::unpack)
     }
 
+    /// Has the processor fetch the tasks which the sleeps from this place on wake, that are in its cache already.
+    #[inline(never)]
+    pub(crate) fn prefetch_sleepers(&self, from: usize) {
+        for entry in self.queue().range(from..) {
+            if let Work::Sleep(sleep) = &*entry.view() {
+                sleep.wait.prefetch_waiter();
+            }
+        }
+    }
+
     /// Takes the next piece of work if it is a handle that is accepted.
     #[inline(always)]
     pub(crate) fn pop_handle_if(

@@ -70,6 +70,9 @@ impl Drop for Packed {
     }
 }
 
+/// So many timers that are due at once are prepared together.
+const CROWD: usize = 8;
+
 /// All timers. Nothing in here runs Python code, except `clear`.
 pub(crate) struct Timers(UnsafeCell<TimerQueue<Packed>>);
 
@@ -168,21 +171,24 @@ impl EventLoop {
     /// Makes everything ready that is due.
     #[inline]
     pub(crate) fn expire(&self, now: u64) {
+        let before = self.ready.len();
         while let Some(timer) = self.timers.queue().pop_due(now) {
             // It is not looked at before its turn: among very many timers each one has to be fetched from memory, which
             // is on its way while the others leave the queue.
-            let word = timer.0;
             self.ready.push(match timer.unpack() {
                 Timer::Handle(handle) => {
-                    word.prefetch::<TimerHandle>();
+                    handle.as_any().prefetch::<TimerHandle>();
                     Work::Handle(handle.into_handle())
                 }
                 Timer::Sleep(sleep) => {
-                    word.prefetch::<Sleep>();
+                    sleep.as_any().prefetch::<Sleep>();
                     Work::Sleep(sleep)
                 }
                 Timer::Target(target) => Work::Fire(target),
             });
+        }
+        if self.ready.len() - before >= CROWD {
+            self.ready.prefetch_sleepers(before);
         }
     }
 }
