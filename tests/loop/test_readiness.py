@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import weakref
 
 import pytest
 
@@ -189,6 +190,34 @@ def test_descriptor_closed_while_watched_does_not_break_the_loop(loop):
     for s in (right, again, other):
         s.close()
     assert log == [b"y"]
+
+
+@pytest.mark.parametrize("side", ["reader", "writer"])
+def test_what_was_closed_first_is_removed_by_the_object(aio, loop, pair, side):
+    """As with asyncio's selectors; libraries close a socket and then remove its reader."""
+    left, right = pair
+    add, remove = getattr(loop, f"add_{side}"), getattr(loop, f"remove_{side}")
+    add(left, pytest.fail, "called")
+    left.close()
+    assert remove(left) is True
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        remove(left)
+    # Another that was never watched is not known.
+    right.close()
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        remove(right)
+    turns(loop)
+
+
+def test_loop_lets_go_of_a_socket_that_is_watched_no_more(loop, pair):
+    _, right = pair
+    again = socket.socket(fileno=os.dup(right.fileno()))
+    kept = weakref.ref(again)
+    loop.add_reader(again, pytest.fail, "called")
+    loop.remove_reader(again)
+    again.close()
+    del again
+    assert kept() is None
 
 
 def test_wrong_descriptors_are_refused_and_the_loop_goes_on(loop):

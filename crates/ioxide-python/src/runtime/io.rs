@@ -17,8 +17,9 @@ use std::ptr::NonNull;
 /// One who waits for a descriptor.
 #[derive(Clone)]
 pub(crate) enum Watcher {
-    /// `add_reader` and `add_writer`.
-    Callback(Own<Handle>),
+    /// `add_reader` and `add_writer`, with the object that was given if it was not a number: it may be closed before
+    /// it is given again, to be watched no more.
+    Callback(Own<Handle>, Option<Obj>),
     /// A transport or a server.
     Native(Own<Target>),
     /// As `Native`, to be told of one event.
@@ -31,7 +32,7 @@ impl Watcher {
     /// The watcher as an object.
     fn object(&self) -> &Any {
         match self {
-            Watcher::Callback(handle) => handle.as_obj(),
+            Watcher::Callback(handle, _) => handle.as_obj(),
             Watcher::Native(target) | Watcher::Once(target) => target.as_obj(),
             Watcher::Operation(operation) => operation.as_obj(),
         }
@@ -40,7 +41,7 @@ impl Watcher {
     /// What is to be done when the side is ready.
     fn work(&self, side: Side) -> Work {
         match (self, side) {
-            (Watcher::Callback(handle), _) => Work::Handle(handle.clone()),
+            (Watcher::Callback(handle, _), _) => Work::Handle(handle.clone()),
             (Watcher::Native(target) | Watcher::Once(target), Side::Read) => {
                 Work::Readable(target.clone())
             }
@@ -127,7 +128,18 @@ impl Descriptors {
             .flat_map(|entry| entry.reader.iter().chain(entry.writer.iter()))
         {
             visitor.object(watcher.object());
+            if let Watcher::Callback(_, Some(file)) = watcher {
+                visitor.object(file);
+            }
         }
+    }
+
+    /// The number under which the object was given to `add_reader` or `add_writer`.
+    fn number_of(&self, object: &Any) -> Option<RawFd> {
+        let is_for = |watcher: &Option<Watcher>| matches!(watcher, Some(Watcher::Callback(_, Some(file))) if file.is(object));
+        let mut entries = self.table().iter();
+        let index = entries.position(|entry| is_for(&entry.reader) || is_for(&entry.writer))?;
+        RawFd::try_from(index).ok()
     }
 
     pub(crate) fn clear(&self) {
@@ -442,7 +454,7 @@ fn invalid(object: &Any) -> crate::kit::Raised {
 /// Cancels the handle that a watcher of Python code was.
 pub(crate) fn cancel(watcher: Option<Watcher>) -> PyResult<bool> {
     match watcher {
-        Some(Watcher::Callback(handle)) => {
+        Some(Watcher::Callback(handle, _)) => {
             handle.cancel()?;
             Ok(true)
         }
@@ -463,14 +475,24 @@ pub(crate) fn add_callback(
     refuse_transport(event_loop, fd)?;
     event_loop.refuse_if_closed()?;
     let handle = Handle::lasting(event_loop, callback, arguments)?;
-    let before = event_loop.watch(fd, side, Watcher::Callback(handle.clone()))?;
+    let file = (!object.is_int()).then(|| object.own());
+    let before = event_loop.watch(fd, side, Watcher::Callback(handle.clone(), file))?;
     cancel(before)?;
     Ok(handle.into_obj())
 }
 
-/// `remove_reader` and `remove_writer`: whether there was one.
+/// `remove_reader` and `remove_writer`: whether there was one. What has been closed meanwhile is known by the object.
 pub(crate) fn remove_callback(event_loop: &EventLoop, side: Side, object: &Any) -> PyResult<bool> {
-    let fd = descriptor(object)?;
+    let fd = match descriptor(object) {
+        Ok(fd) => fd,
+        Err(raised) => match event_loop.descriptors.number_of(object) {
+            Some(fd) => {
+                err::discard(raised);
+                fd
+            }
+            None => return Err(raised),
+        },
+    };
     refuse_transport(event_loop, fd)?;
     if event_loop.is_closed() {
         return Ok(false);
