@@ -1,6 +1,6 @@
 """aiohttp: a site of 500 pages and a scraper that finds them by their links.
 
-40 requests at once, half a second of patience. Some pages are moved, never answered, or broken off
+40 requests at once, a second of patience. Some pages are moved, never answered, or broken off
 in the middle; the scraper knows each for what it is, and every byte of the others.
 """
 
@@ -17,7 +17,7 @@ from report import let_go, report  # noqa: E402
 
 PAGES = 500
 AT_ONCE = 40
-PATIENCE_S = 0.5
+PATIENCE_S = 1.0
 #: Pages without links onwards are of all kinds; the others come in one of the first three.
 KINDS = ("plain", "chunked", "gzip", "moved", "silent", "broken")
 
@@ -38,18 +38,11 @@ class Site:
     """The server, and what it saw."""
 
     def __init__(self) -> None:
-        self.under_way = 0
-        self.most = 0
         self.given_up = 0
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         number = int(request.match_info["number"])
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
-        try:
-            return await getattr(self, kind(number))(request, number)
-        finally:
-            self.under_way -= 1
+        return await getattr(self, kind(number))(request, number)
 
     async def plain(self, request: web.Request, number: int) -> web.StreamResponse:
         await asyncio.sleep(0.002)
@@ -97,10 +90,14 @@ class Scraper:
         self.session, self.group = session, group
         self.gate = asyncio.Semaphore(AT_ONCE)
         self.outcomes: dict[int, str] = {}
+        self.under_way = 0
+        self.most = 0
 
     async def visit(self, number: int) -> None:
         assert number not in self.outcomes
         async with self.gate:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     links = await self.fetch(number)
@@ -108,6 +105,8 @@ class Scraper:
                 self.outcomes[number], links = "silent", []
             except aiohttp.ClientPayloadError:
                 self.outcomes[number], links = "broken", []
+            finally:
+                self.under_way -= 1
         for link in links:
             self.group.create_task(self.visit(link))
 
@@ -147,7 +146,7 @@ async def main() -> None:
     report(
         wrong=[n for n in range(PAGES) if scraper.outcomes.get(n) != kind(n)],
         pages=len(scraper.outcomes),
-        most=site.most,
+        most=scraper.most,
         given_up=site.given_up,
         silent=sum(kind(n) == "silent" for n in range(PAGES)),
     )
