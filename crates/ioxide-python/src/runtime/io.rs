@@ -62,6 +62,8 @@ struct Entry {
     resting: bool,
     /// How many operations wait without trying first, since the last one that tried found nothing.
     patience: u8,
+    /// Which collection of events was the last one when somebody began to watch.
+    since: u32,
     reader: Option<Watcher>,
     writer: Option<Watcher>,
     /// The transport that the descriptor belongs to. Borrowed: it leaves before it dies.
@@ -166,16 +168,19 @@ impl EventLoop {
             entry.registered = Interest::NONE;
             entry.resting = true;
         }
+        // What was collected before a callback of the program came may be over by now. The kernel will tell again if not.
+        let outdated = entry.since == self.polling.collection();
+        let tell = |watcher: &Option<Watcher>, side| match watcher {
+            Some(Watcher::Callback(..)) if outdated => {}
+            Some(watcher) => self.ready.push(watcher.work(side)),
+            None => {}
+        };
         let failed = event.error || event.hangup;
         if event.readable || failed {
-            if let Some(reader) = &entry.reader {
-                self.ready.push(reader.work(Side::Read));
-            }
+            tell(&entry.reader, Side::Read);
         }
         if event.writable || failed {
-            if let Some(writer) = &entry.writer {
-                self.ready.push(writer.work(Side::Write));
-            }
+            tell(&entry.writer, Side::Write);
         }
     }
 
@@ -199,6 +204,7 @@ impl EventLoop {
         }
         self.register(fd, interest)?;
         let entry = &mut self.descriptors.table()[index];
+        entry.since = self.polling.collection();
         let place = if side == Side::Read {
             &mut entry.reader
         } else {

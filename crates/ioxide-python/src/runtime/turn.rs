@@ -33,10 +33,19 @@ const NS_BETWEEN_WAKES: u64 = 1_000_000;
 
 /// The most events of one wait.
 const EVENTS: usize = 512;
+/// How many of them are passed on in a turn, unless more is ready anyway: those that they wake go on in the turn after
+/// it, while what belongs to them is still in the processor's cache, and their peers have something to do meanwhile.
+const EVENTS_AT_ONCE: usize = 8;
 
 /// The driver, and when to ask it.
 pub(crate) struct Polling {
     driver: UnsafeCell<Option<Box<Backend>>>,
+    /// How many events the last wait has brought …
+    collected: Cell<usize>,
+    /// … and how many of them were passed on.
+    passed: Cell<usize>,
+    /// Which wait that was; wraps around.
+    collection: Cell<u32>,
     usable: Cell<bool>,
     asleep: Cell<bool>,
     turns: Cell<u32>,
@@ -65,6 +74,9 @@ impl Polling {
     pub(crate) fn new() -> Polling {
         Polling {
             driver: UnsafeCell::new(None),
+            collected: Cell::new(0),
+            passed: Cell::new(0),
+            collection: Cell::new(0),
             usable: Cell::new(false),
             asleep: Cell::new(false),
             turns: Cell::new(0),
@@ -98,6 +110,7 @@ impl Polling {
         backend
             .driver
             .add(backend.waker.fd(), RESERVED_TOKEN, Interest::READABLE)?;
+        self.has_collected(0);
         // SAFETY: no borrow is alive: there was nothing to borrow, or it is reopened after a fork.
         unsafe { *self.driver.get() = Some(Box::new(backend)) };
         Ok(())
@@ -106,6 +119,7 @@ impl Polling {
     /// Closes the descriptors.
     pub(crate) fn close(&self) {
         self.usable.set(false);
+        self.has_collected(0);
         // SAFETY: a loop is closed only while it does not run, so no wait borrows the backend.
         unsafe { *self.driver.get() = None };
     }
@@ -152,6 +166,24 @@ impl Polling {
             return None;
         }
         self.opened().map(|backend| Arc::clone(&backend.waker))
+    }
+
+    /// A wait has brought so many events.
+    fn has_collected(&self, count: usize) {
+        self.passed.set(0);
+        self.collected.set(count);
+        self.collection.set(self.collection.get().wrapping_add(1));
+    }
+
+    /// Whether some of what the last wait has brought was not passed on yet.
+    #[inline(always)]
+    fn has_events(&self) -> bool {
+        self.passed.get() < self.collected.get()
+    }
+
+    /// Which wait the events come from that are passed on now.
+    pub(crate) fn collection(&self) -> u32 {
+        self.collection.get()
     }
 
     /// Something was done that the kernel is likely to answer.
@@ -220,7 +252,9 @@ impl EventLoop {
         // The clock is read once, and again only after the kernel was asked.
         let mut now = self.time_for_timers();
         let is_idle = self.ready.is_empty() && !now.is_some_and(|now| self.timers.are_due(now));
-        if is_idle
+        if self.polling.has_events() {
+            self.pass_on();
+        } else if is_idle
             || self
                 .polling
                 .is_due(|| now.unwrap_or_else(|| self.clock.now()))
@@ -312,7 +346,7 @@ impl EventLoop {
         let Some(backend) = backend.map_err(|error| err::raise_os(&error))? else {
             return self.refuse_if_closed().map(|()| 0);
         };
-        // SAFETY: only this function uses the buffer, and it does not call itself: waiting runs no Python code
+        // SAFETY: only this function changes the buffer, and it does not call itself: waiting runs no Python code
         // of this loop.
         let events = unsafe { &mut *backend.events.get() };
         let to_begin = self.executor.take_waiting();
@@ -321,10 +355,11 @@ impl EventLoop {
                 pool.begin();
             }
         };
-        let result = if timeout == Some(0) && !gil::is_wanted() {
+        let may_sleep = timeout != Some(0);
+        let result = if !may_sleep && !gil::is_wanted() {
             begin();
             backend.driver.wait(events, timeout)
-        } else if timeout == Some(0) {
+        } else if !may_sleep {
             // The loop is busy: other threads have their turn.
             let driver = &backend.driver;
             let events: &mut Events = events;
@@ -338,13 +373,31 @@ impl EventLoop {
             self.polling.asleep.set(true);
             let result = self.sleep(&backend.driver, events, timeout, begin);
             self.polling.asleep.set(false);
-            check_signals()?;
             result
         };
-        if let Err(error) = result {
-            return Err(err::raise_os(&error));
+        self.polling.has_collected(*result.as_ref().unwrap_or(&0));
+        if may_sleep {
+            // What was collected is passed on later, should a handler raise.
+            check_signals()?;
         }
-        for event in events.as_slice() {
+        let count = result.map_err(|error| err::raise_os(&error))?;
+        self.pass_on();
+        Ok(count)
+    }
+
+    /// Passes on the next of the events that were collected: as if the kernel had told of no more, which it may do at
+    /// any time. But no less than what is ready already, so that a loop with much to do does not keep them waiting.
+    fn pass_on(&self) {
+        let Some(backend) = self.polling.opened() else {
+            return;
+        };
+        let first = self.polling.passed.get();
+        let count = self.ready.len().max(EVENTS_AT_ONCE);
+        let end = self.polling.collected.get().min(first + count);
+        self.polling.passed.set(end);
+        // SAFETY: only `wait` changes the buffer, and nothing here waits or runs Python code.
+        let events = unsafe { &*backend.events.get() };
+        for event in events.as_slice().get(first..end).unwrap_or_default() {
             if event.token == RESERVED_TOKEN {
                 backend.waker.drain();
             } else {
@@ -352,7 +405,6 @@ impl EventLoop {
                 self.dispatch(event);
             }
         }
-        Ok(events.as_slice().len())
     }
 
     /// Waits without the interpreter lock, calling `begin` first. Returns early with nothing if the loop has lingered in
