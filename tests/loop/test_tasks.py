@@ -326,56 +326,6 @@ def test_eager_start_keyword(aio):
     aio.run(main())
 
 
-def test_async_generator_hooks_of_the_program_are_put_back(aio, loop):
-    import sys
-
-    before = sys.get_asyncgen_hooks()
-
-    async def main():
-        return sys.get_asyncgen_hooks()
-
-    during = loop.run_until_complete(main())
-    assert during.firstiter is not None and during.finalizer is not None
-    assert sys.get_asyncgen_hooks() == before
-
-
-def test_dropped_async_generator_is_closed_by_the_loop(aio, loop):
-    log = []
-
-    async def generator():
-        try:
-            yield 1
-        finally:
-            await aio.sleep(0)
-            log.append("closed")
-
-    async def main():
-        async for _ in generator():
-            break
-        await spin(aio)
-
-    loop.run_until_complete(main())
-    assert log == ["closed"]
-
-
-def test_shutdown_asyncgens_closes_and_later_iteration_warns(aio, loop):
-    async def generator():
-        yield 1
-
-    async def main():
-        kept = generator()
-        await kept.__anext__()
-        await loop.shutdown_asyncgens()
-        with pytest.raises(StopAsyncIteration):
-            await kept.__anext__()
-        with pytest.warns(ResourceWarning, match="was scheduled after loop.shutdown_asyncgens"):
-            late = generator()
-            await late.__anext__()
-        await late.aclose()
-
-    loop.run_until_complete(main())
-
-
 def test_stack_of_a_waiting_task(aio):
     async def inner():
         await aio.sleep(1)

@@ -14,6 +14,7 @@ pub mod files;
 pub mod net;
 pub mod pool;
 pub mod process;
+pub mod register;
 pub mod sys;
 pub mod timers;
 pub mod tls;

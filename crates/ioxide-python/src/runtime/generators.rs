@@ -1,38 +1,31 @@
 //! The asynchronous generators that were begun on a loop and live: `shutdown_asyncgens()` closes them.
 //!
 //! A program may begin one for every message (an asynchronous context manager is one), and nearly all are over at
-//! once. So each is noted by a weak reference without a callback, and what is dead is swept out when the list has
-//! grown.
+//! once. So each is noted by a weak reference without a callback, and what is dead is swept out when there are many.
 
 use crate::kit::{value, weak, Any, Obj, PyResult, Visitor};
+use ioxide_core::register::Register;
 use std::cell::{Cell, UnsafeCell};
 
-/// The list is not swept while it is shorter than this.
-const SHORT: usize = 32;
-
+#[derive(Default)]
 pub(crate) struct Generators {
-    /// Weak references. Never borrowed while anything else runs.
-    begun: UnsafeCell<Vec<Obj>>,
-    /// At this length the list is swept.
-    limit: Cell<usize>,
+    /// Weak references, by the address of what they refer to. Never borrowed while anything else runs.
+    begun: UnsafeCell<Register<usize, Obj>>,
     /// They have been closed: whoever begins another is warned.
     shut_down: Cell<bool>,
 }
 
-impl Generators {
-    pub(super) const fn new() -> Generators {
-        Generators {
-            begun: UnsafeCell::new(Vec::new()),
-            limit: Cell::new(SHORT),
-            shut_down: Cell::new(false),
-        }
-    }
+/// What names a generator while it lives.
+fn address(generator: &Any) -> usize {
+    generator.raw() as usize
+}
 
+impl Generators {
     #[allow(
         clippy::mut_from_ref,
         reason = "private; each use ends before anything else can run"
     )]
-    fn begun(&self) -> &mut Vec<Obj> {
+    fn begun(&self) -> &mut Register<usize, Obj> {
         // SAFETY: the interpreter lock is held and no method keeps the borrow while calling out.
         unsafe { &mut *self.begun.get() }
     }
@@ -44,8 +37,9 @@ impl Generators {
     /// Notes one that is about to begin.
     pub(crate) fn add(&self, generator: &Any) -> PyResult<()> {
         let reference = weak::reference(generator)?;
-        self.begun().push(reference);
-        if self.begun().len() >= self.limit.get() {
+        let dead = self.begun().enter(address(generator), reference);
+        drop(dead);
+        if self.begun().is_crowded() {
             self.sweep();
         }
         Ok(())
@@ -53,28 +47,23 @@ impl Generators {
 
     #[cold]
     fn sweep(&self) {
-        let all = std::mem::take(self.begun());
-        let (live, dead): (Vec<Obj>, Vec<Obj>) = all
-            .into_iter()
-            .partition(|reference| weak::target(reference).is_some());
-        self.limit.set(SHORT.max(live.len() * 2));
-        self.begun().extend(live);
+        let dead = self.begun().take_dead(|it| weak::target(it).is_some());
         drop(dead);
     }
 
     /// Forgets one that is being closed.
     pub(crate) fn remove(&self, generator: &Any) {
-        let of_it = |reference: &Obj| weak::target(reference).is_some_and(|it| it.is(generator));
-        let place = self.begun().iter().position(of_it);
-        let removed = place.map(|index| self.begun().swap_remove(index));
+        // Where the reference is cleared before the generator asks to be closed, what is found at its address is
+        // a dead entry: its own.
+        let removed = self.begun().remove(&address(generator));
         drop(removed);
     }
 
-    /// Those that live.
+    /// Those that live, in the order in which they were begun.
     pub(crate) fn live(&self) -> PyResult<Obj> {
         let live: Vec<Obj> = self
             .begun()
-            .iter()
+            .in_order()
             .filter_map(|it| weak::target(it))
             .collect();
         value::list(live.into_iter())

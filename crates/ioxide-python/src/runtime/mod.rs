@@ -126,7 +126,7 @@ impl EventLoop {
             task_factory: ObjCell::empty(),
             own_create_task: Cell::new(false),
             factory_takes_name: Cell::new(true),
-            generators: generators::Generators::new(),
+            generators: generators::Generators::default(),
             executor: LoopExecutor::new(),
         }
     }
