@@ -292,6 +292,54 @@ fn the_second_candidate_is_tried_when_the_first_is_missing() {
     assert_eq!(output(plan), "found\n");
 }
 
+/// Everything that a plan may have much of. The start itself fails where the child needed too much of its stack.
+fn long_plan(pass_fds: Vec<RawFd>) -> Plan {
+    let mut executables = vec![string("/nowhere/sh"); 1000];
+    executables.push(string("/bin/sh"));
+    let mut arguments = strings(&["sh", "-c", "echo $# ${#LAST}; umask; pwd", "sh"]);
+    arguments.extend(vec![string(&"x".repeat(100)); 5000]);
+    let mut environment = Environment::with_room();
+    for number in 0..3000 {
+        environment.push(&string(&format!("NAME_{number}={}", "y".repeat(100))));
+    }
+    environment.push(&string(&format!("LAST={}", "z".repeat(60_000))));
+    Plan {
+        executables,
+        arguments,
+        environment: Some(environment),
+        directory: Some(string(&format!("{}/usr", "/.".repeat(2000)))),
+        umask: Some(0o77),
+        new_session: true,
+        pass_fds,
+        ..shell("")
+    }
+}
+
+#[test]
+fn a_long_plan_needs_no_more_stack() {
+    let (reader, _writer) = pipe();
+    let copies: Vec<File> = (0..300).map(|_| reader.try_clone().unwrap()).collect();
+    // Every second one, so that there are as many gaps to close.
+    let pass_fds: Vec<RawFd> = copies.iter().step_by(2).map(AsRawFd::as_raw_fd).collect();
+    assert_eq!(
+        output(long_plan(pass_fds)),
+        "5000 60000\n0077\n/usr\n",
+        "in a thread of the usual size"
+    );
+}
+
+#[test]
+fn a_start_fits_into_a_thread_with_a_small_stack() {
+    // The child's part, as much for who starts it, and what a failed assertion needs to say so.
+    let small = std::thread::Builder::new().stack_size(48 * 1024);
+    let plan = shell("exit 7");
+    let exit = std::thread::scope(|scope| {
+        let thread = small.spawn_scoped(scope, || start(&plan)).unwrap();
+        wait(&thread.join().unwrap())
+    });
+    assert_eq!(exit, Exit::Code(7));
+}
+
 #[test]
 fn a_failed_start_leaves_no_zombie_and_no_descriptor() {
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();

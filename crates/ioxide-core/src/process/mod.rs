@@ -3,3 +3,4 @@
 mod child;
 pub mod exit;
 pub mod spawn;
+mod stack;

@@ -14,10 +14,8 @@ use std::ptr;
 
 use super::child::{self, Failure, Orders};
 use super::exit::{self, Child};
+use super::stack::Stack;
 use crate::sys;
-
-/// Enough for the child's own frames; the kernel needs nothing of it. Threads may have as little as 32 KiB.
-const CHILD_STACK_BYTES: usize = 16 * 1024;
 
 /// What a hook in a forked child is: it runs there just before the program does.
 pub type PreExec<'a> = &'a mut dyn FnMut() -> io::Result<()>;
@@ -176,8 +174,7 @@ struct Shared<'a> {
 }
 
 fn spawn_sharing_memory(orders: &Orders<'_>) -> Result<Child, SpawnError> {
-    // A part of this thread's own stack, which nobody uses while the child does, and whose pages are there.
-    let mut stack = [MaybeUninit::<u8>::uninit(); CHILD_STACK_BYTES];
+    let mut stack = Stack::new();
     // A handler of the parent that ran in the child would change the parent's memory: no signal
     // until the child has none of them any more.
     let signals = BlockedSignals::new();
@@ -192,11 +189,9 @@ fn spawn_sharing_memory(orders: &Orders<'_>) -> Result<Child, SpawnError> {
     // CLONE_VFORK suspends this thread until the child runs another program or has ended, so that
     // the stack and `shared` outlive their use and are not touched by both at once.
     let pid = unsafe {
-        let top = stack.as_mut_ptr().add(CHILD_STACK_BYTES);
-        let top = top.sub(top.addr() % 16);
         libc::clone(
             enter_child,
-            top.cast(),
+            stack.top(),
             flags,
             ptr::from_mut(&mut shared).cast(),
             &raw mut pidfd,
@@ -204,6 +199,7 @@ fn spawn_sharing_memory(orders: &Orders<'_>) -> Result<Child, SpawnError> {
     };
     let pid = sys::check(pid).map_err(SpawnError::start);
     drop(signals);
+    stack.verify();
     let pid = pid?;
     // SAFETY: the call has just returned this descriptor, which nobody else owns.
     let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
