@@ -31,6 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "slow: longer than a quarter of a second")
     config.addinivalue_line("markers", "libraries(name, ...): what a program imports")
+    # A shell ignores it for what it starts in the background, and children would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
