@@ -2,9 +2,9 @@
 //!
 //! To fall asleep and to be woken costs CPU time, on a virtual machine more than most of what one is woken for. Where
 //! one message comes at a time, and soon, it is cheaper to ask again until it is there. How soon the next one comes
-//! nobody knows; so a loop lingers no longer than a sleep would cost, which it measures. What it gains it gains
-//! surely, and what it loses is as much again as the sleep, at most. If it loses, it sleeps at once the next times,
-//! twice as often after each loss.
+//! nobody knows; so a loop lingers not much longer than a sleep would cost, which it measures. What it has saved so is
+//! its credit, and what it has lingered in vain it pays from that. Where nothing is left it sleeps at once the next
+//! times, twice as often after each attempt that costs more than was saved: over a long time lingering costs nothing.
 //!
 //! A sleep that brings several events at once is shared by them, and worth its price: there nobody lingers.
 
@@ -24,8 +24,9 @@ pub const LONGEST: u64 = 30_000;
 const LEAST_PAUSE: u32 = 8;
 /// … and at last.
 const LONGEST_PAUSE: u32 = 4096;
-/// After so many gains in turn, losses are forgotten.
-const GAINS: u8 = 16;
+/// The credit, at most, in lingerings: so many in turn may be in vain, after good times. Who has as much is forgiven
+/// earlier losses.
+const CREDIT: u64 = 4;
 
 /// How to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +47,12 @@ pub struct Linger {
     samples: Cell<u8>,
     /// What a sleep costs, in nanoseconds of CPU time.
     cost: Cell<u64>,
+    /// How many nanoseconds were saved, and have not been lost since.
+    credit: Cell<u64>,
     /// How often to sleep before the next attempt.
     pause: Cell<u32>,
     next_pause: Cell<u32>,
+    /// Counts gains, to measure a sleep from time to time.
     gains: Cell<u8>,
 }
 
@@ -64,6 +68,7 @@ impl Linger {
             streak: Cell::new(0),
             samples: Cell::new(0),
             cost: Cell::new(0),
+            credit: Cell::new(0),
             pause: Cell::new(0),
             next_pause: Cell::new(LEAST_PAUSE),
             gains: Cell::new(0),
@@ -82,7 +87,14 @@ impl Linger {
         if self.samples.get() < SAMPLES {
             return Plan::Measure;
         }
-        Plan::Linger(self.cost.get())
+        Plan::Linger(self.longest())
+    }
+
+    /// How long to linger. Answers to what was sent a moment ago come about when a sleep would have begun to pay: a
+    /// quarter more catches most of them.
+    fn longest(&self) -> u64 {
+        let cost = self.cost.get();
+        (cost + cost / 4).min(LONGEST)
     }
 
     /// A wait has ended; with one event, or otherwise.
@@ -107,38 +119,56 @@ impl Linger {
         self.samples.set((samples + 1).min(SAMPLES));
     }
 
-    /// Something came while the loop lingered.
-    pub fn gained(&self) {
-        let gains = self.gains.get() + 1;
-        self.gains.set(gains % GAINS);
-        if gains == GAINS {
+    /// Something came when the loop had lingered for so many nanoseconds.
+    pub fn gained(&self, elapsed: u64) {
+        let most = CREDIT * self.longest();
+        let credit = (self.credit.get() + self.cost.get()).saturating_sub(elapsed);
+        self.credit.set(credit.min(most));
+        if credit >= most {
             self.next_pause.set(LEAST_PAUSE);
+        }
+        let gains = self.gains.get().wrapping_add(1);
+        self.gains.set(gains);
+        if gains == 0 {
+            self.measure_again();
         }
     }
 
     /// Nothing came while the loop lingered.
     pub fn lost(&self) {
+        if let Some(left) = self.credit.get().checked_sub(self.longest()) {
+            self.credit.set(left);
+            // The rest of this wait is slept.
+            self.pause.set(1);
+            return;
+        }
+        self.credit.set(0);
         let pause = self.next_pause.get();
         self.pause.set(pause);
         self.next_pause.set((pause * 2).min(LONGEST_PAUSE));
-        self.gains.set(0);
-        // Before the next attempt one sleep is measured again.
+        self.measure_again();
+    }
+
+    /// Before the next attempt one sleep is measured again.
+    fn measure_again(&self) {
         self.samples.set(SAMPLES - 1);
     }
 }
 
-/// Asks the driver until it has something to tell, or so many nanoseconds have passed.
+/// Asks the driver until it has something to tell, or so many nanoseconds have passed; says how many events there are,
+/// and how long it took.
 pub fn linger(
     driver: &impl Driver,
     events: &mut Events,
     clock: &impl Clock,
     nanoseconds: u64,
-) -> io::Result<usize> {
-    let end = clock.now() + nanoseconds;
+) -> io::Result<(usize, u64)> {
+    let begun = clock.now();
     loop {
         let count = driver.wait(events, Some(0))?;
-        if count > 0 || clock.now() >= end {
-            return Ok(count);
+        let elapsed = clock.now() - begun;
+        if count > 0 || elapsed >= nanoseconds {
+            return Ok((count, elapsed));
         }
     }
 }
@@ -179,8 +209,8 @@ mod tests {
     }
 
     #[test]
-    fn lingers_as_long_as_a_sleep_costs() {
-        assert_eq!(experienced(9000).plan(), Plan::Linger(9000));
+    fn lingers_a_quarter_longer_than_a_sleep_costs() {
+        assert_eq!(experienced(8000).plan(), Plan::Linger(10_000));
     }
 
     #[test]
@@ -213,11 +243,70 @@ mod tests {
         for _ in 0..5 {
             linger.lost();
         }
-        for _ in 0..GAINS {
-            linger.gained();
+        sleeps_until_attempt(&linger);
+        while linger.credit.get() < CREDIT * linger.longest() {
+            linger.gained(250);
+        }
+        for _ in 0..CREDIT {
+            linger.lost();
+            assert_eq!(sleeps_until_attempt(&linger), 1);
         }
         linger.lost();
         assert_eq!(sleeps_until_attempt(&linger), LEAST_PAUSE + 1);
+    }
+
+    #[test]
+    fn lingers_on_where_it_saves_more_than_it_loses() {
+        let linger = experienced(8000);
+        let mut attempts = 0;
+        for wait in 0..10_000 {
+            match linger.plan() {
+                Plan::Linger(_) if wait % 8 == 0 => linger.lost(),
+                Plan::Linger(_) => linger.gained(5000),
+                Plan::Measure => linger.measured(8000),
+                Plan::Sleep => continue,
+            }
+            attempts += 1;
+        }
+        assert!(attempts > 8000, "{attempts}");
+    }
+
+    #[test]
+    fn gives_up_where_it_loses_more_than_it_saves() {
+        let linger = experienced(8000);
+        let mut attempts = 0;
+        for wait in 0..10_000 {
+            match linger.plan() {
+                Plan::Linger(_) if wait % 3 == 0 => linger.lost(),
+                Plan::Linger(_) => linger.gained(7000),
+                Plan::Measure => linger.measured(8000),
+                Plan::Sleep => continue,
+            }
+            attempts += 1;
+        }
+        assert!(attempts < 100, "{attempts}");
+    }
+
+    #[test]
+    fn a_message_that_comes_later_than_a_sleep_would_have_cost_saves_nothing() {
+        let linger = experienced(8000);
+        for _ in 0..100 {
+            linger.gained(9000);
+        }
+        linger.lost();
+        assert_eq!(sleeps_until_attempt(&linger), LEAST_PAUSE + 1);
+    }
+
+    #[test]
+    fn the_cost_is_measured_now_and_then_while_lingering_pays() {
+        let linger = experienced(8000);
+        for _ in 0..2560 {
+            match linger.plan() {
+                Plan::Measure => linger.measured(4000),
+                _ => linger.gained(1000),
+            }
+        }
+        assert!(linger.cost.get() < 5000);
     }
 
     #[test]
@@ -227,7 +316,7 @@ mod tests {
             linger.lost();
             sleeps_until_attempt(&linger);
         }
-        assert!(matches!(linger.plan(), Plan::Linger(cost) if cost < 1100));
+        assert!(linger.cost.get() < 1100);
     }
 
     /// A clock that moves on whenever it is read.
@@ -251,8 +340,9 @@ mod tests {
         driver.add(3, 7, Interest::READABLE)?;
         driver.script(9000, 3, Interest::READABLE);
         let mut events = Events::with_capacity(4);
-        assert_eq!(linger(&driver, &mut events, &clock, 5000)?, 0);
-        assert!((5000..6000).contains(&clock.now()));
+        let (count, elapsed) = linger(&driver, &mut events, &clock, 5000)?;
+        assert_eq!(count, 0);
+        assert!((5000..6000).contains(&elapsed));
         Ok(())
     }
 
@@ -262,8 +352,9 @@ mod tests {
         driver.add(3, 7, Interest::READABLE)?;
         driver.script(2000, 3, Interest::READABLE);
         let mut events = Events::with_capacity(4);
-        assert_eq!(linger(&driver, &mut events, &clock, 5000)?, 1);
-        assert!((2000..3000).contains(&clock.now()));
+        let (count, elapsed) = linger(&driver, &mut events, &clock, 5000)?;
+        assert_eq!(count, 1);
+        assert!((1900..3000).contains(&elapsed));
         Ok(())
     }
 }

@@ -418,7 +418,7 @@ impl EventLoop {
     ) -> io::Result<usize> {
         let learned = &self.polling.linger;
         let plan = self.polling.plan(timeout);
-        let (result, cost) = gil::released(|| {
+        let (result, taken) = gil::released(|| {
             begin();
             match plan {
                 Plan::Sleep => (driver.wait(events, timeout), 0),
@@ -427,14 +427,19 @@ impl EventLoop {
                     let result = driver.wait(events, timeout);
                     (result, ThreadTime.now() - begun)
                 }
-                Plan::Linger(longest) => (linger::linger(driver, events, &Monotonic, longest), 0),
+                Plan::Linger(longest) => {
+                    match linger::linger(driver, events, &Monotonic, longest) {
+                        Ok((count, elapsed)) => (Ok(count), elapsed),
+                        Err(error) => (Err(error), 0),
+                    }
+                }
             }
         });
         let count = result?;
         match plan {
             Plan::Sleep => {}
-            Plan::Measure => learned.measured(cost),
-            Plan::Linger(_) if count > 0 => learned.gained(),
+            Plan::Measure => learned.measured(taken),
+            Plan::Linger(_) if count > 0 => learned.gained(taken),
             Plan::Linger(_) => {
                 learned.lost();
                 return Ok(0);
