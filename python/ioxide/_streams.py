@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from ._ioxide import StreamReader, StreamReaderProtocol, StreamWriter
+from ._ioxide import StreamReader, StreamReaderProtocol, StreamWriter, _stream_connection
+from .connect import ConnectMethods, connects_streams_itself
 
 #: Bytes that a reader takes in before it holds the peer back.
 _DEFAULT_LIMIT = 2**16
@@ -26,7 +27,15 @@ async def open_connection(
     The options are those of `loop.create_connection`. `limit` is in bytes. `loop` is accepted for
     programs older than Python 3.10, with a warning.
     """
-    running = _running(loop)
+    running = asyncio.get_running_loop() if loop is None else _running(loop)
+    if (
+        not options
+        and isinstance(running, ConnectMethods)
+        and connects_streams_itself(type(running))
+    ):
+        connection = _stream_connection(running, host, port, limit)
+        if connection is not None:
+            return await connection
     reader = StreamReader(limit=limit, loop=running)
     protocol = StreamReaderProtocol(reader, loop=running)
     transport, _ = await running.create_connection(lambda: protocol, host, port, **options)

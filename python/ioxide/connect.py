@@ -59,7 +59,12 @@ class ConnectMethods(BaseLoop):
         if host is not None or port is not None:
             if sock is not None:
                 raise ValueError("host/port and sock can not be specified at the same time")
-            if ssl is None and local_addr is None and not all_errors and self._connects_itself():
+            if (
+                ssl is None
+                and local_addr is None
+                and not all_errors
+                and connects_itself(type(self))
+            ):
                 connection = _connection(self, protocol_factory, host, port, family, proto)
                 if connection is not None:
                     made: tuple[Any, Any] = await connection
@@ -81,15 +86,6 @@ class ConnectMethods(BaseLoop):
             server_hostname,
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
-
-    def _connects_itself(self) -> bool:
-        """Whether nobody can tell how a socket is made and connected."""
-        return (
-            socket.socket is _Socket
-            and _Socket.connect is _socket_connect
-            and type(self).sock_connect is ConnectMethods.sock_connect
-            and "sock_connect" not in self.__dict__
         )
 
     async def _connect_to_host(
@@ -326,6 +322,27 @@ class ConnectMethods(BaseLoop):
         return list(infos)
 
 
+_create_connection = ConnectMethods.create_connection
+_sock_connect = ConnectMethods.sock_connect
+
+
+def connects_itself(loop_class: Any) -> bool:
+    """Whether nobody can tell how this class makes and connects a socket.
+
+    What was replaced on a loop itself is known to that.
+    """
+    return (
+        loop_class.sock_connect is _sock_connect
+        and socket.socket is _Socket
+        and _Socket.connect is _socket_connect
+    )
+
+
+def connects_streams_itself(loop_class: Any) -> bool:
+    """As connects_itself(), and nobody can tell whether create_connection() is asked."""
+    return loop_class.create_connection is _create_connection and connects_itself(loop_class)
+
+
 def refuse_tls_socket(sock: Any) -> None:
     """Raise TypeError for a socket that the ssl module has wrapped."""
     import sys
@@ -439,4 +456,10 @@ def _combined(errors: list[OSError], all_errors: bool) -> Exception:
     return OSError("Multiple exceptions: {}".format(", ".join(texts)))
 
 
-__all__ = ["ConnectMethods", "refuse_tls_socket", "refuse_tls_timeouts"]
+__all__ = [
+    "ConnectMethods",
+    "connects_itself",
+    "connects_streams_itself",
+    "refuse_tls_socket",
+    "refuse_tls_timeouts",
+]

@@ -233,10 +233,12 @@ impl EventLoop {
     }
 
     /// Frameworks replace `loop.create_task` on an instance, and expect that every task is made by theirs; tests
-    /// replace `loop.time`, and expect that timers go by it.
+    /// replace `loop.time`, and expect that timers go by it, or what connects, to see with what it is called.
     fn attribute_set(&self, name: &Any) {
         if name.is(intern!("create_task")) {
             self.own_create_task.set(true);
+        } else if name.is(intern!("create_connection")) || name.is(intern!("sock_connect")) {
+            self.own_connecting.set(true);
         } else if name.is(intern!("time")) {
             self.clock.ask();
         }

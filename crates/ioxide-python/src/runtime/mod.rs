@@ -56,6 +56,8 @@ pub(crate) struct EventLoop {
     pub(crate) task_factory: ObjCell,
     /// Whether somebody has set a `create_task` on this very loop, which is then what makes its tasks.
     pub(crate) own_create_task: Cell<bool>,
+    /// Whether somebody has set a `create_connection` or a `sock_connect` on this very loop.
+    pub(crate) own_connecting: Cell<bool>,
     /// Whether the factory is of the newer kind, which takes `name=`.
     pub(crate) factory_takes_name: Cell<bool>,
     pub(crate) generators: generators::Generators,
@@ -125,6 +127,7 @@ impl EventLoop {
             exception_handler: ObjCell::empty(),
             task_factory: ObjCell::empty(),
             own_create_task: Cell::new(false),
+            own_connecting: Cell::new(false),
             factory_takes_name: Cell::new(true),
             generators: generators::Generators::default(),
             executor: LoopExecutor::new(),

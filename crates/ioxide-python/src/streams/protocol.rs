@@ -139,6 +139,20 @@ impl Construct for StreamReaderProtocol {
 }
 
 impl StreamReaderProtocol {
+    /// `StreamReaderProtocol(reader, loop=loop)`.
+    pub(crate) fn of_client(
+        reader: &StreamReader,
+        event_loop: &Any,
+    ) -> PyResult<Own<StreamReaderProtocol>> {
+        let body = StreamReaderProtocol {
+            event_loop: ObjCell::new(event_loop.own()),
+            reader: ObjCell::new(weak::reference(reader.as_any())?),
+            source_traceback: ObjCell::new(reader.source_traceback.get_or_none()),
+            ..StreamReaderProtocol::empty()
+        };
+        body.make()
+    }
+
     /// The protocol of one end of a child's pipe; `lost` is called when that is closed.
     pub(crate) fn of_pipe(
         reader: Option<&StreamReader>,

@@ -1,7 +1,8 @@
 //! A connection to an address that is a number: socket, attempt and transport in one awaitable.
 //!
 //! There is no socket object unless somebody asks for it, and no future. Names, sockets that a program brings and
-//! encrypted connections take the longer way, in `python/ioxide/connect.py`.
+//! encrypted connections take the longer way, in `python/ioxide/connect.py`. `open_connection()` comes here by itself,
+//! and has its reader and writer from here.
 
 use super::address;
 use super::channel::SocketTransport;
@@ -11,11 +12,15 @@ use crate::awaitable::{spec, Awaitable, Flow, Waiting};
 use crate::intern;
 use crate::kit::class::FreeList;
 use crate::kit::{
-    audit, context, err, value, Args, Class, Native, Obj, ObjCell, PyResult, Raised, Signature,
-    Visitor,
+    audit, context, err, value, Any, Args, Class, Native, Obj, ObjCell, PyResult, Raised,
+    Signature, Visitor,
 };
 use crate::runtime::io::{cancel, Side, Watcher};
 use crate::runtime::target::{TargetKind, Told};
+use crate::runtime::EventLoop;
+use crate::streams::protocol::StreamReaderProtocol;
+use crate::streams::reader::StreamReader;
+use crate::streams::writer::StreamWriter;
 use ioxide_core::net::address::Address;
 use ioxide_core::net::socket::{self, Connect};
 use std::cell::{Cell, UnsafeCell};
@@ -37,7 +42,10 @@ pub(crate) type Connection = Waiting<ConnectionState>;
 
 pub(crate) struct ConnectionState {
     event_loop: ObjCell,
+    /// Makes the protocol, unless there is one already.
     factory: ObjCell,
+    /// Of `open_connection()`, which gets a reader and a writer in place of transport and protocol.
+    reader: ObjCell,
     /// The address as the program has given it.
     given: ObjCell,
     transport: ObjCell,
@@ -100,14 +108,7 @@ impl Awaitable for Connection {
         let next = match self.stage.get() {
             Stage::Connecting => self.tried(),
             Stage::Failed(code) => Err(self.refused(code)),
-            Stage::Made => {
-                let (transport, protocol) = (self.transport.take(), self.protocol.take());
-                return value::tuple(&[
-                    &transport.unwrap_or_else(Obj::none),
-                    &protocol.unwrap_or_else(Obj::none),
-                ])
-                .map(Flow::Return);
-            }
+            Stage::Made => return self.made().map(Flow::Return),
         };
         self.closed_unless(next)
     }
@@ -123,10 +124,11 @@ impl Awaitable for Connection {
 }
 
 impl Connection {
-    fn cells(&self) -> [&ObjCell; 5] {
+    fn cells(&self) -> [&ObjCell; 6] {
         [
             &self.event_loop,
             &self.factory,
+            &self.reader,
             &self.given,
             &self.transport,
             &self.protocol,
@@ -146,6 +148,18 @@ impl Connection {
     fn fd(&self) -> i32 {
         // SAFETY: as above; the borrow ends with the expression.
         unsafe { (*self.descriptor.get()).as_ref() }.map_or(-1, Descriptor::number)
+    }
+
+    /// What the program gets of a connection that is made.
+    fn made(&self) -> PyResult<Obj> {
+        let transport = self.transport.take().unwrap_or_else(Obj::none);
+        let protocol = self.protocol.take().unwrap_or_else(Obj::none);
+        let Some(reader) = self.reader.take() else {
+            return value::tuple(&[&transport, &protocol]);
+        };
+        let event_loop = self.event_loop.get_or_none();
+        let writer = StreamWriter::new(&transport, &protocol, Some(reader.clone()), event_loop)?;
+        value::tuple(&[&*reader, writer.as_any()])
     }
 
     /// The transport has told its protocol: the task goes on.
@@ -235,7 +249,10 @@ impl Connection {
 
     /// Makes the transport, which will tell the protocol in the next turn.
     fn connected(&self) -> PyResult<Flow> {
-        let protocol = self.factory.get_or_none().call0()?;
+        let protocol = match self.protocol.get() {
+            Some(protocol) => protocol,
+            None => self.factory.get_or_none().call0()?,
+        };
         let object = self.event_loop.get_or_none();
         let event_loop = native_loop(&object)?;
         event_loop.refuse_if_closed()?;
@@ -280,7 +297,7 @@ impl Connection {
 }
 
 /// `_connection(loop, protocol_factory, host, port, family, proto)`: the awaitable; None if that is not an address
-/// of this family which needs no lookup.
+/// of this family which needs no lookup, or if the loop has a way of its own to connect.
 pub(crate) fn connection(args: Args<'_>) -> PyResult<Obj> {
     const SIGNATURE: Signature<6> = Signature::new(
         "_connection",
@@ -300,7 +317,7 @@ pub(crate) fn connection(args: Args<'_>) -> PyResult<Obj> {
         return Ok(Obj::none());
     };
     let event_loop = native_loop(event_loop)?;
-    let Some(address) = address::of_host(host, port) else {
+    let Some(address) = address_for(event_loop, host, port) else {
         return Ok(Obj::none());
     };
     let of_family = match family.to_i64()? as i32 {
@@ -311,13 +328,61 @@ pub(crate) fn connection(args: Args<'_>) -> PyResult<Obj> {
     if !of_family || !of_protocol {
         return Ok(Obj::none());
     }
+    let parts = Parts {
+        factory: ObjCell::new(factory.own()),
+        reader: ObjCell::empty(),
+        protocol: ObjCell::empty(),
+    };
     let given = address::as_given(&address, host, port)?;
+    make(event_loop, address, given, parts)
+}
+
+/// `_stream_connection(loop, host, port, limit)`: the awaitable of a reader and a writer; None where
+/// `create_connection()` has to be asked.
+pub(crate) fn stream_connection(args: Args<'_>) -> PyResult<Obj> {
+    const SIGNATURE: Signature<4> =
+        Signature::new("_stream_connection", ["loop", "host", "port", "limit"], 4);
+    let [Some(object), Some(host), Some(port), Some(limit)] = args.bind(&SIGNATURE)? else {
+        return Ok(Obj::none());
+    };
+    let event_loop = native_loop(object)?;
+    let Some(address) = address_for(event_loop, host, port) else {
+        return Ok(Obj::none());
+    };
+    let reader = StreamReader::with(Some(limit), object)?;
+    let protocol = StreamReaderProtocol::of_client(&reader, object)?;
+    let parts = Parts {
+        factory: ObjCell::empty(),
+        reader: ObjCell::new(reader.into_obj()),
+        protocol: ObjCell::new(protocol.into_obj()),
+    };
+    let given = address::as_given(&address, host, port)?;
+    make(event_loop, address, given, parts)
+}
+
+/// The address, if it needs no lookup and nobody has replaced what connects on this loop.
+fn address_for(event_loop: &EventLoop, host: &Any, port: &Any) -> Option<Address> {
+    if event_loop.own_connecting.get() {
+        return None;
+    }
+    address::of_host(host, port)
+}
+
+/// What a connection is made for.
+struct Parts {
+    factory: ObjCell,
+    reader: ObjCell,
+    protocol: ObjCell,
+}
+
+fn make(event_loop: &EventLoop, address: Address, given: Obj, parts: Parts) -> PyResult<Obj> {
     let body = Connection::with(ConnectionState {
         event_loop: ObjCell::new(event_loop.object()),
-        factory: ObjCell::new(factory.own()),
+        factory: parts.factory,
+        reader: parts.reader,
         given: ObjCell::new(given),
         transport: ObjCell::empty(),
-        protocol: ObjCell::empty(),
+        protocol: parts.protocol,
         address,
         descriptor: UnsafeCell::new(None),
         stage: Cell::new(Stage::Connecting),

@@ -87,6 +87,11 @@ pub(crate) fn functions() -> Vec<ffi::PyMethodDef> {
             "An awaitable that connects to an address which needs no lookup; None for others."
         ),
         crate::function!(
+            "_stream_connection",
+            connect::stream_connection,
+            "As _connection, for open_connection(): of a reader and a writer."
+        ),
+        crate::function!(
             "_is_numeric",
             connect::is_numeric,
             "Whether an address tuple is one of this family and needs no lookup."
