@@ -2,11 +2,10 @@
 
 use super::engine::Engine;
 use super::transport::TlsTransport;
-use crate::kit::names::import_now;
 use crate::kit::{err, value, Any, Args, Obj, Own, PyResult, Signature};
 use crate::runtime::EventLoop;
 use crate::transport::create::native_loop;
-use crate::{import, raise};
+use crate::{import, intern, raise};
 
 /// What a program asks of an encrypted connection.
 pub(crate) struct Settings<'a> {
@@ -36,7 +35,7 @@ impl<'a> Settings<'a> {
             handshake_timeout: timeout(
                 handshake.some(),
                 "ssl_handshake_timeout",
-                "SSL_HANDSHAKE_TIMEOUT",
+                intern!("SSL_HANDSHAKE_TIMEOUT"),
             )?,
             shutdown_timeout: shutdown_timeout(shutdown.some())?,
             connected: false,
@@ -46,9 +45,9 @@ impl<'a> Settings<'a> {
 }
 
 /// The seconds that were given, or asyncio's.
-fn timeout(given: Option<&Any>, name: &str, default: &str) -> PyResult<Obj> {
+fn timeout(given: Option<&Any>, name: &str, default: &Any) -> PyResult<Obj> {
     let Some(given) = given else {
-        return import_now("asyncio.constants", default);
+        return import!("asyncio.constants", "")?.attr(default);
     };
     if given.at_most(&*value::int(0)?)? {
         return Err(raise!(
@@ -61,7 +60,12 @@ fn timeout(given: Option<&Any>, name: &str, default: &str) -> PyResult<Obj> {
 }
 
 fn shutdown_timeout(given: Option<&Any>) -> PyResult<f64> {
-    timeout(given, "ssl_shutdown_timeout", "SSL_SHUTDOWN_TIMEOUT")?.to_f64()
+    timeout(
+        given,
+        "ssl_shutdown_timeout",
+        intern!("SSL_SHUTDOWN_TIMEOUT"),
+    )?
+    .to_f64()
 }
 
 impl TlsTransport {
@@ -113,7 +117,7 @@ pub(super) fn make(args: Args<'_>) -> PyResult<Obj> {
     let handshake_timeout = timeout(
         handshake.and_then(Any::some),
         "ssl_handshake_timeout",
-        "SSL_HANDSHAKE_TIMEOUT",
+        intern!("SSL_HANDSHAKE_TIMEOUT"),
     )?;
     let shutdown_timeout = shutdown_timeout(shutdown.and_then(Any::some))?;
     let made;
