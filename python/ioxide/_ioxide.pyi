@@ -126,6 +126,13 @@ def _connection(
     proto: int,
     /,
 ) -> Awaitable[tuple[Any, Any]] | None: ...
+
+class _StreamProtocols:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, client_connected_cb: Any, limit: int, /
+    ) -> None: ...
+    def __call__(self) -> StreamReaderProtocol: ...
+
 def _stream_connection(
     loop: asyncio.AbstractEventLoop, host: Any, port: Any, limit: int, /
 ) -> Awaitable[tuple[StreamReader, StreamWriter]] | None: ...

@@ -7,7 +7,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from ._ioxide import StreamReader, StreamReaderProtocol, StreamWriter, _stream_connection
+from ._ioxide import (
+    StreamReader,
+    StreamReaderProtocol,
+    StreamWriter,
+    _stream_connection,
+    _StreamProtocols,
+)
 from .connect import ConnectMethods, connects_streams_itself
 
 #: Bytes that a reader takes in before it holds the peer back.
@@ -72,7 +78,7 @@ async def start_server(
     programs older than Python 3.10, with a warning.
     """
     running = _running(loop)
-    factory = _protocols(running, client_connected_cb, limit)
+    factory = _StreamProtocols(running, client_connected_cb, limit)
     server: asyncio.Server = await running.create_server(factory, host, port, **options)
     return server
 
@@ -87,7 +93,7 @@ async def start_unix_server(
 ) -> asyncio.Server:
     """As start_server(), on a Unix domain socket."""
     running = _running(loop)
-    factory = _protocols(running, client_connected_cb, limit)
+    factory = _StreamProtocols(running, client_connected_cb, limit)
     server: asyncio.Server = await running.create_unix_server(factory, path, **options)
     return server
 
@@ -103,13 +109,6 @@ def _running(given: asyncio.AbstractEventLoop | None) -> Any:
         if given is not running:
             raise RuntimeError("the loop argument is not the running event loop")
     return running
-
-
-def _protocols(loop: Any, callback: Any, limit: int) -> Callable[[], StreamReaderProtocol]:
-    def make() -> StreamReaderProtocol:
-        return StreamReaderProtocol(StreamReader(limit=limit, loop=loop), callback, loop=loop)
-
-    return make
 
 
 async def start_tls(

@@ -212,3 +212,41 @@ def test_debug_mode_remembers_where_the_reader_was_made(server):
         await writer.wait_closed()
 
     run(main(), ioxide.EventLoop)
+
+
+def test_limit_that_is_none_is_told_when_a_client_comes():
+    async def main():
+        told = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        server = await ioxide.start_server(lambda *_: None, "127.0.0.1", 0, limit=-1)
+        _, port = server.sockets[0].getsockname()
+        with socket.create_connection(("127.0.0.1", port)) as peer:
+            while not told:
+                await asyncio.sleep(0)
+            peer.settimeout(5)
+            assert peer.recv(1) == b""
+        assert told[0]["message"] == "Error on transport creation for incoming connection"
+        assert str(told[0]["exception"]) == "Limit cannot be <= 0"
+        server.close()
+        await server.wait_closed()
+
+    run(main(), ioxide.EventLoop)
+
+
+def test_server_of_another_engines_loop_serves_with_these_streams():
+    async def handler(reader, writer):
+        assert type(reader) is ioxide.StreamReader
+        writer.write((await reader.readexactly(5)).upper())
+        writer.close()
+
+    async def main():
+        server = await ioxide.start_server(handler, "127.0.0.1", 0)
+        reader, writer = await ioxide.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"hello")
+        assert await reader.read() == b"HELLO"
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+
+    run(main(), asyncio.SelectorEventLoop)

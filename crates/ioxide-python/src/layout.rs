@@ -169,6 +169,11 @@ impl FutureBase {
     }
 
     #[inline(always)]
+    pub(crate) fn has_returned(&self) -> bool {
+        self.state() == State::Finished && self.exception.is_empty()
+    }
+
+    #[inline]
     pub(crate) fn is_pending(&self) -> bool {
         self.state.get() == State::Pending as u32
     }

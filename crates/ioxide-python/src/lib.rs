@@ -60,6 +60,10 @@ fn classes() -> Vec<(&'static CStr, &'static Any)> {
             streams::writer::StreamWriter::class().object(),
         ),
         (
+            c"_StreamProtocols",
+            streams::factory::StreamProtocols::class().object(),
+        ),
+        (
             c"StreamReaderProtocol",
             streams::protocol::StreamReaderProtocol::class().object(),
         ),

@@ -64,6 +64,8 @@ struct Entry {
     patience: u8,
     /// Which collection of events was the last one when somebody began to watch.
     since: u32,
+    /// Nobody reads any more, of which the kernel is told if it reports something.
+    left: bool,
     reader: Option<Watcher>,
     writer: Option<Watcher>,
     /// The transport that the descriptor belongs to. Borrowed: it leaves before it dies.
@@ -78,6 +80,14 @@ impl Entry {
             writable: self.writer.is_some(),
             once: false,
         }
+    }
+}
+
+impl Entry {
+    /// Whether the descriptor belongs to this transport.
+    fn is_of(&self, target: &Any) -> bool {
+        self.owner
+            .is_some_and(|owner| std::ptr::eq(owner.as_ptr().cast(), target.raw()))
     }
 }
 
@@ -182,6 +192,9 @@ impl EventLoop {
         if event.writable || failed {
             tell(&entry.writer, Side::Write);
         }
+        if std::mem::take(&mut entry.left) {
+            self.settle(fd);
+        }
     }
 
     /// Watches one side of a descriptor; gives back who watched it before.
@@ -239,18 +252,29 @@ impl EventLoop {
     /// As [`EventLoop::unwatch_own`], but leaves it to [`EventLoop::settle`] or [`EventLoop::retire`] to tell the kernel;
     /// one of them must follow, since the kernel goes on telling of the side as long as it is ready.
     pub(crate) fn ignore_own(&self, fd: RawFd, side: Side, target: &Any) {
+        let Some(entry) = self.descriptors.entry(fd) else {
+            return;
+        };
+        if entry.is_of(target) {
+            entry.left = false;
+        }
         let watcher = self.watcher(fd, side);
         if !watcher.is_some_and(|watcher| watcher.object().is(target)) {
             return;
         }
-        let Some(entry) = self.descriptors.entry(fd) else {
-            return;
-        };
         let removed = match side {
             Side::Read => entry.reader.take(),
             Side::Write => entry.writer.take(),
         };
         drop(removed);
+    }
+
+    /// As [`EventLoop::ignore_own`] of the transport that reads, but the kernel is told as soon as it reports anything.
+    pub(crate) fn leave(&self, fd: RawFd, target: &Any) {
+        self.ignore_own(fd, Side::Read, target);
+        if let Some(entry) = self.descriptors.entry(fd) {
+            entry.left = entry.is_of(target) && entry.registered.readable;
+        }
     }
 
     /// Has the kernel tell of what is still watched and of nothing else.
@@ -274,6 +298,7 @@ impl EventLoop {
         if let Some(entry) = self.descriptors.entry(fd) {
             entry.registered = Interest::NONE;
             entry.resting = false;
+            entry.left = false;
         }
     }
 
@@ -389,6 +414,7 @@ impl EventLoop {
             return Ok(());
         };
         let driver = &backend.driver;
+        entry.left = false;
         let resting = std::mem::take(&mut entry.resting);
         let result = if interest.is_none() && resting {
             entry.resting = true;

@@ -5,6 +5,7 @@
 
 mod closing;
 mod draining;
+pub(crate) mod factory;
 mod flow;
 mod operation;
 pub(crate) mod protocol;
@@ -95,5 +96,6 @@ pub(crate) fn build() -> PyResult<()> {
     draining::build()?;
     closing::build()?;
     writer::build()?;
-    protocol::build()
+    protocol::build()?;
+    factory::build()
 }

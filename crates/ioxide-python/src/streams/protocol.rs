@@ -78,6 +78,9 @@ unsafe impl Told for StreamReaderProtocol {
     /// The client's task is over.
     fn done(&self, task: &Any) -> PyResult<()> {
         let transport = self.client_transport.take().unwrap_or_else(Obj::none);
+        if FutureView::exact(task).is_some_and(|view| view.base.has_returned()) {
+            return Ok(());
+        }
         if task.method0(intern!("cancelled"))?.truthy()? {
             return close(&transport);
         }
@@ -151,6 +154,20 @@ impl StreamReaderProtocol {
             ..StreamReaderProtocol::empty()
         };
         body.make()
+    }
+
+    /// `StreamReaderProtocol(reader, client_connected_cb, loop=loop)`.
+    pub(crate) fn of_server(
+        reader: Own<StreamReader>,
+        client_connected: &Any,
+        event_loop: &Any,
+    ) -> PyResult<Own<StreamReaderProtocol>> {
+        let made = StreamReaderProtocol::of_client(&reader, event_loop)?;
+        if let Some(client_connected) = client_connected.some() {
+            made.client_connected.set(client_connected.own());
+            made.strong_reader.set(reader.into_obj());
+        }
+        Ok(made)
     }
 
     /// The protocol of one end of a child's pipe; `lost` is called when that is closed.
@@ -249,7 +266,7 @@ impl StreamReaderProtocol {
     }
 
     /// The connection is gone: everybody who waits for something of it is told.
-    fn connection_lost(&self, exception: &Any) -> PyResult<()> {
+    pub(crate) fn connection_lost(&self, exception: &Any) -> PyResult<()> {
         let exception = exception.some();
         match exception {
             None => self.feed_eof()?,

@@ -6,11 +6,12 @@ use super::{address, closing};
 use crate::future::{settle, FutureView};
 use crate::kit::class::WeakList;
 use crate::kit::{
-    context, err, value, Any, Class, Native, Obj, ObjCell, PyResult, Raised, Visitor,
+    context, err, value, Any, Class, Native, Obj, ObjCell, Own, PyResult, Raised, Visitor,
 };
 use crate::runtime::io::{Side, Watcher};
 use crate::runtime::target::{Target, TargetKind};
 use crate::runtime::EventLoop;
+use crate::streams::protocol::StreamReaderProtocol;
 use crate::{import, intern};
 use ioxide_core::buffer::watermark::Watermark;
 use ioxide_core::net::address::Address;
@@ -205,6 +206,12 @@ impl Base {
         }
     }
 
+    /// The protocol, if it is of our streams and its methods are its own: no need to look them up.
+    #[inline]
+    pub(super) fn streams(&self) -> Option<Own<StreamReaderProtocol>> {
+        StreamReaderProtocol::untouched(&*self.protocol.get()?).map(Native::own)
+    }
+
     /// The scheduled work: first `connection_made`, at the end `connection_lost`.
     pub(super) fn fire(&self) -> PyResult<()> {
         if self.begun.replace(true) {
@@ -213,7 +220,12 @@ impl Base {
             }
             return closing::lost(self);
         }
-        let made = self.call(intern!("connection_made"), &[self.object()]);
+        let made = match self.streams() {
+            Some(streams) => self.within(|| streams.connection_made(self.object())),
+            None => self
+                .call(intern!("connection_made"), &[self.object()])
+                .map(drop),
+        };
         if let Err(raised) = made {
             let exception = err::take(raised);
             if let Err(second) = self.start() {
@@ -278,6 +290,19 @@ impl Base {
         debug_assert!(ignored.is_ok());
     }
 
+    /// Reads no more, since the other end has ended its side. Programs mostly close then, so where that makes the kernel
+    /// forget the descriptor it is told only if it reports the end again before.
+    pub(super) fn end_reading(&self) {
+        if !self.descriptor.is_sole() {
+            return self.unwatch(Side::Read);
+        }
+        let ignored = self.with_loop(|event_loop| {
+            event_loop.leave(self.descriptor.number(), self.object());
+            Ok(())
+        });
+        debug_assert!(ignored.is_ok());
+    }
+
     /// Has the kernel tell of what is still watched and of nothing else.
     pub(super) fn settle(&self) {
         let ignored = self.with_loop(|event_loop| {
@@ -289,7 +314,7 @@ impl Base {
 
     /// The socket object, with which a program may do anything: the kernel must not know more than we do.
     pub(super) fn socket(&self) -> PyResult<Option<Obj>> {
-        if self.closing.get() && !self.over.get() {
+        if (self.closing.get() || self.ended.get()) && !self.over.get() {
             self.settle();
         }
         self.descriptor.socket()

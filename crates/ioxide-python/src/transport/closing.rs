@@ -95,8 +95,13 @@ pub(super) fn lost(this: &Base) -> PyResult<()> {
         return Ok(());
     }
     let exception = this.lost.get_or_none();
-    let told = this.call(intern!("connection_lost"), &[&exception]);
-    let told = match told.map(drop).map_err(err::take) {
+    let told = match this.streams() {
+        Some(streams) => this.within(|| streams.connection_lost(&exception)),
+        None => this
+            .call(intern!("connection_lost"), &[&exception])
+            .map(drop),
+    };
+    let told = match told.map_err(err::take) {
         Err(exception) => this
             .callback_failed("connection_lost", exception)
             .map_err(err::take),

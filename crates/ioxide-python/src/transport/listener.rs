@@ -12,6 +12,7 @@ use crate::runtime::io::{descriptor, Side, Watcher};
 use crate::runtime::target::{Target, Told};
 use crate::runtime::timers::Timer;
 use crate::runtime::EventLoop;
+use crate::streams::factory::StreamProtocols;
 use crate::task::step;
 use crate::tls::{Settings, TlsTransport};
 use crate::{import, intern};
@@ -225,7 +226,10 @@ impl Listener {
 
     fn serve(&self, fd: OwnedFd, peer: Address, context: &Any) -> PyResult<()> {
         let factory = self.protocol_factory.get_or_none();
-        let protocol = context::within(context, || factory.call0())??;
+        let protocol = match factory.exact::<StreamProtocols>() {
+            Some(ours) => ours.protocol()?.into_obj(),
+            None => context::within(context, || factory.call0())??,
+        };
         self.with_loop(|event_loop| {
             let protocol = match self.tls.get() {
                 None => protocol,

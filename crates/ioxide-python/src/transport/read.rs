@@ -373,11 +373,17 @@ impl Channel {
         }
         self.base.log("debug", "%r received EOF")?;
         self.base.ended.set(true);
-        let answer = self.base.call(intern!("eof_received"), &[]);
-        match answer.and_then(|answer| answer.truthy()) {
+        let answer = match self.base.streams() {
+            Some(streams) => self.base.within(|| streams.eof_received()),
+            None => {
+                let answer = self.base.call(intern!("eof_received"), &[]);
+                answer.and_then(|answer| answer.truthy())
+            }
+        };
+        match answer {
             Ok(true) => {
                 // The program may still write; to watch on would report the end over and over.
-                self.base.unwatch(Side::Read);
+                self.base.end_reading();
                 Ok(())
             }
             Ok(false) => closing::close(&self.base),
