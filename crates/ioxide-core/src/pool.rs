@@ -16,6 +16,7 @@
 //! may hold back others for that long, once in a row. News of what is done may be kept while work
 //! is brisk, and are told together: whoever is told would want the lock as well.
 
+mod news;
 mod pace;
 mod source;
 

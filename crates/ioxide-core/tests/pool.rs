@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ioxide_core::pool::{JobSource, Pool, Rejected, Wait, Worker};
 
@@ -440,13 +440,26 @@ fn every_job_runs_once_at_any_pace() {
 /// Jobs that keep coming do not keep news from being told for long.
 #[test]
 fn news_do_not_wait_for_jobs_that_never_end() {
+    const LONGEST: Duration = Duration::from_micros(200);
     let (tell, told) = mpsc::channel();
     let worker: Worker<Job> = Arc::new(move |source: &JobSource<Job>| {
         while source.wait(|| true) == Wait::Ready {
+            // When it was known to be kept, which is later than when the pool began to count.
+            let mut kept: Option<Instant> = None;
             let mut has_news = false;
-            while let Some(next) = source.next_ready(has_news, 0) {
+            loop {
+                let is_overdue = kept.is_some_and(|since| since.elapsed() >= LONGEST);
+                let Some(next) = source.next_ready(has_news, 0) else {
+                    break;
+                };
                 if next.tell {
-                    let _ = tell.send(());
+                    if kept.take().is_some() {
+                        let _ = tell.send("kept, and told");
+                    }
+                } else if is_overdue {
+                    let _ = tell.send("kept for too long");
+                } else if has_news {
+                    kept.get_or_insert_with(Instant::now);
                 }
                 (next.job)();
                 has_news = true;
@@ -468,7 +481,7 @@ fn news_do_not_wait_for_jobs_that_never_end() {
         again(&pool, &goes_on);
     }
     for _ in 0..100 {
-        told.recv_timeout(LONG).unwrap();
+        assert_eq!(told.recv_timeout(LONG), Ok("kept, and told"));
     }
     goes_on.store(0, Ordering::Relaxed);
     pool.shutdown(false);

@@ -21,8 +21,6 @@ const MOST_TRUST: u32 = 64;
 const LEAST_TRUST: u32 = 8;
 /// How often a watcher looks whether anything has moved.
 pub(super) const TICK: Duration = Duration::from_micros(100);
-/// How long news may be kept while work is brisk.
-const KEPT: Duration = Duration::from_micros(200);
 
 /// What a job has taken.
 #[derive(Debug, Clone, Copy)]
@@ -177,9 +175,9 @@ impl Pace {
         !self.is_front(seat) && self.is_covered()
     }
 
-    /// Whether news from `since` may wait for another job.
-    pub(super) fn may_keep_news(&self, since: Instant, now: Instant) -> bool {
-        self.is_brisk() && self.watcher.is_some() && now.duration_since(since) < KEPT
+    /// Whether news may wait for another job: it is likely to be short, and if it is not, somebody notices.
+    pub(super) fn may_keep_news(&self) -> bool {
+        self.is_brisk() && self.watcher.is_some()
     }
 }
 
@@ -217,6 +215,22 @@ mod tests {
         for spent in [job(35, Some(35), false), job(400, Some(1), false)] {
             assert_eq!(until_brisk(&mut Pace::new(), spent), u32::MAX);
         }
+    }
+
+    #[test]
+    fn news_is_kept_only_while_jobs_are_short_and_somebody_watches() {
+        let mut pace = Pace::new();
+        pace.watcher = Some(Arc::new(Seat::of_this_thread()));
+        assert!(!pace.may_keep_news());
+        until_brisk(&mut pace, job(5, Some(5), false));
+        assert!(pace.may_keep_news());
+        let watcher = pace.watcher.take();
+        assert!(!pace.may_keep_news());
+        pace.watcher = watcher;
+        while pace.is_brisk() {
+            pace.took(job(300, None, false));
+        }
+        assert!(!pace.may_keep_news());
     }
 
     /// As calls over a network do: their work alone tells nothing.

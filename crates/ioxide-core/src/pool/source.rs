@@ -6,6 +6,7 @@ use std::sync::{Arc, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use super::news::News;
 use super::pace::{Spent, TICK};
 use super::{Shared, State, Wait};
 use crate::clock::{Clock, ThreadTime};
@@ -26,6 +27,13 @@ pub(super) struct Seat {
 }
 
 impl Seat {
+    pub(super) fn of_this_thread() -> Self {
+        Self {
+            thread: thread::current(),
+            order: AtomicU8::new(NOTHING),
+        }
+    }
+
     fn order(&self, what: u8) {
         self.order.store(what, Ordering::Relaxed);
     }
@@ -66,8 +74,8 @@ pub struct JobSource<J: Send + 'static> {
     pub(super) has_worked: Cell<bool>,
     /// When it took the job that it runs.
     begun: Cell<Option<Begun>>,
-    /// When it first had news that it has not told.
-    news_since: Cell<Option<Instant>>,
+    /// What it has not told.
+    news: Cell<News>,
 }
 
 impl<J: Send + 'static> JobSource<J> {
@@ -75,14 +83,11 @@ impl<J: Send + 'static> JobSource<J> {
     pub(super) fn new(shared: Arc<Shared<J>>) -> Self {
         Self {
             shared,
-            seat: Arc::new(Seat {
-                thread: thread::current(),
-                order: AtomicU8::new(NOTHING),
-            }),
+            seat: Arc::new(Seat::of_this_thread()),
             woken: Cell::new(true),
             has_worked: Cell::new(false),
             begun: Cell::new(None),
-            news_since: Cell::new(None),
+            news: Cell::default(),
         }
     }
 
@@ -120,14 +125,9 @@ impl<J: Send + 'static> JobSource<J> {
         } else {
             None
         };
-        let keeps = has_news && {
-            let since = self.news_since.get().unwrap_or(now);
-            self.news_since.set(Some(since));
-            state.pace.may_keep_news(since, now)
-        };
-        if !keeps {
-            self.news_since.set(None);
-        }
+        let mut news = self.news.get();
+        let keeps = news.waits(has_news && state.pace.may_keep_news(), now);
+        self.news.set(news);
         state.pace.has_news = keeps;
         drop(state);
         wake(sleeper);
@@ -150,7 +150,7 @@ impl<J: Send + 'static> JobSource<J> {
     pub fn wait(&self, is_hopeless: impl Fn() -> bool) -> Wait {
         let mut state = self.shared.lock();
         self.begun.set(None);
-        self.news_since.set(None);
+        self.news.take();
         state.pace.rests(&self.seat);
         loop {
             let is_covered = !state.shutdown && state.pace.is_covered_without(&self.seat);
