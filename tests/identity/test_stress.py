@@ -220,7 +220,10 @@ def test_second_init_of_the_base_on_a_living_task_does_not_crash(aio, setting):
                 future = aio.Future(loop=loop)
                 waiter = aio.create_task(body(future))
                 await aio.sleep(0)
-                base.__init__(future, loop=loop)
+                try:
+                    base.__init__(future, loop=loop)
+                except RuntimeError:
+                    pass  # refused since 3.15
                 future.cancel()
                 await aio.sleep(0)
                 waiter.cancel()
