@@ -121,7 +121,7 @@ pub(crate) fn init(future: FutureView<'_>, event_loop: Option<&Any>) -> PyResult
         return Err(raise!(
             err::runtime_error(),
             "{} object is already initialized",
-            future.object.type_name()
+            future.object.full_type_name()?
         ));
     }
     let event_loop = match event_loop.and_then(Any::some) {

@@ -414,6 +414,15 @@ impl Any {
         full.rsplit('.').next().unwrap_or_default().to_owned()
     }
 
+    /// The name of the object's type with its module, as the interpreter's own messages have it.
+    #[cfg(Py_3_15)]
+    pub(crate) fn full_type_name(&self) -> PyResult<String> {
+        // SAFETY: a live object's type; the result is a new reference or null.
+        let name =
+            unsafe { Obj::steal_or_raised(ffi::PyType_GetFullyQualifiedName(self.type_raw()))? };
+        Ok(name.to_str()?.to_owned())
+    }
+
     pub(crate) fn iter(&self) -> PyResult<Obj> {
         // SAFETY: alive.
         unsafe { Obj::steal_or_raised(ffi::PyObject_GetIter(self.raw())) }
