@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import io
-import os
 import socket
-import sys
 from asyncio.constants import _SendfileMode
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ._ioxide import BaseLoop
@@ -66,7 +63,8 @@ class SendfileMethods(BaseLoop):
             if sock is None:
                 raise ConnectionError("Connection is closed by peer")
             check_parameters(sock, file, offset, count)
-            return await self._sock_sendfile_native(sock, file, offset, count)
+            sent: int = await self._sock_sendfile_native(sock, file, offset, count)
+            return sent
         except ConnectionError as error:
             transport._force_close(error)
             raise
@@ -78,25 +76,15 @@ class SendfileMethods(BaseLoop):
     async def _sendfile_fallback(
         self, transport: Any, file: Any, offset: int, count: int | None
     ) -> int:
-        if hasattr(file, "seek"):
-            file.seek(offset)
-        size = min(count, _TRANSPORT_BLOCK) if count else _TRANSPORT_BLOCK
-        view = memoryview(bytearray(size))
-        sent = 0
         protocol = _Detour(self, transport)
+
+        async def send(block: memoryview) -> None:
+            transport.write(bytes(block))
+            await protocol.drain()
+
         try:
-            while not count or sent < count:
-                block = view[: min(count - sent, size)] if count else view
-                read = await self.run_in_executor(None, file.readinto, block)
-                if not read:
-                    break
-                transport.write(bytes(block[:read]))
-                await protocol.drain()
-                sent += read
-            return sent
+            return await self._send_blocks(file, offset, count, _TRANSPORT_BLOCK, send)
         finally:
-            if sent > 0 and hasattr(file, "seek"):
-                file.seek(offset + sent)
             protocol.restore()
 
     async def sock_sendfile(
@@ -114,48 +102,33 @@ class SendfileMethods(BaseLoop):
         refuse_tls_socket(sock)
         check_parameters(sock, file, offset, count)
         try:
-            return await self._sock_sendfile_native(sock, file, offset, count)
+            sent: int = await self._sock_sendfile_native(sock, file, offset, count)
+            return sent
         except asyncio.SendfileNotAvailableError:
             if not fallback:
                 raise
         return await self._sock_sendfile_fallback(sock, file, offset, count)
 
-    async def _sock_sendfile_native(
-        self, sock: Any, file: Any, offset: int, count: int | None
-    ) -> int:
-        try:
-            source = file.fileno()
-            size = os.fstat(source).st_size
-        except (AttributeError, OSError, io.UnsupportedOperation):
-            raise asyncio.SendfileNotAvailableError("not a regular file") from None
-        if not count and not size:
-            return 0
-        sent = 0
-        try:
-            while not count or sent < count:
-                block = min(count - sent if count else size, sys.maxsize // 2 + 1)
-                try:
-                    moved = os.sendfile(sock.fileno(), source, offset + sent, block)
-                except (BlockingIOError, InterruptedError):
-                    await self._sock_writable(sock)
-                    continue
-                except OSError as error:
-                    raise _sendfile_error(error, sent) from error
-                if moved == 0:
-                    break
-                sent += moved
-                if moved < block:
-                    await self._sock_writable(sock)
-            return sent
-        finally:
-            os.lseek(source, offset + sent, os.SEEK_SET)
-
     async def _sock_sendfile_fallback(
         self, sock: Any, file: Any, offset: int, count: int | None
     ) -> int:
+        def send(block: memoryview) -> Any:
+            return self.sock_sendall(sock, block)
+
+        return await self._send_blocks(file, offset, count, _SOCKET_BLOCK, send)
+
+    async def _send_blocks(
+        self,
+        file: Any,
+        offset: int,
+        count: int | None,
+        most: int,
+        send: Callable[[memoryview], Awaitable[None]],
+    ) -> int:
+        """Read a file on a thread, and have each block sent; return how many bytes that were."""
         if hasattr(file, "seek"):
             file.seek(offset)
-        size = min(count, _SOCKET_BLOCK) if count else _SOCKET_BLOCK
+        size = min(count, most) if count else most
         view = memoryview(bytearray(size))
         sent = 0
         try:
@@ -164,7 +137,7 @@ class SendfileMethods(BaseLoop):
                 read = await self.run_in_executor(None, file.readinto, block)
                 if not read:
                     break
-                await self.sock_sendall(sock, block[:read])
+                await send(block[:read])
                 sent += read
             return sent
         finally:
@@ -187,15 +160,6 @@ def check_parameters(sock: Any, file: Any, offset: Any, count: Any) -> None:
         raise TypeError(f"offset must be a non-negative integer (got {offset!r})")
     if offset < 0:
         raise ValueError(f"offset must be a non-negative integer (got {offset!r})")
-
-
-def _sendfile_error(error: OSError, sent: int) -> Exception:
-    """Return what to raise: before the first byte another way may do, afterwards it is too late."""
-    if sent == 0:
-        return asyncio.SendfileNotAvailableError("os.sendfile call failed")
-    if error.errno == errno.ENOTCONN:
-        return ConnectionError("socket is not connected", errno.ENOTCONN)
-    return error
 
 
 class _Detour(asyncio.Protocol):

@@ -1,6 +1,7 @@
-//! Sockets: addresses, creation, connecting, accepting and datagrams. Never blocks.
+//! Sockets: addresses, creation, connecting, accepting, datagrams and files. Never blocks.
 
 pub mod accept;
 pub mod address;
 pub mod datagram;
+pub mod sendfile;
 pub mod socket;

@@ -470,6 +470,7 @@ pub(crate) fn build() -> PyResult<()> {
         .getset(crate::executor::getset())
         .coroutines(crate::transport::operation::COROUTINES)
         .methods(crate::transport::operation::loop_methods())
+        .methods(crate::transport::sendfile::loop_methods())
         .getset([
             crate::getter!(EventLoop, "_ready", EventLoop::ready_objects, "What waits for its turn."),
             crate::getter!(EventLoop, "backend", |_: &EventLoop| value::str(BACKEND),

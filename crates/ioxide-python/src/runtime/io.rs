@@ -331,8 +331,10 @@ impl EventLoop {
     /// Nobody is to watch the descriptor, which is about to be closed: operations on it try once more, and fail.
     pub(crate) fn evict(&self, fd: RawFd) {
         for side in [Side::Read, Side::Write] {
-            if let Some(Watcher::Operation(operation)) = self.unwatch(fd, side) {
-                self.push(Work::Operation(operation));
+            if let Some(watcher @ (Watcher::Operation(_) | Watcher::Once(_))) =
+                self.unwatch(fd, side)
+            {
+                self.push(watcher.work(side));
             }
         }
     }

@@ -36,6 +36,7 @@ pub(crate) mod methods;
 pub(crate) mod operation;
 pub(crate) mod read;
 pub(crate) mod rhythm;
+pub(crate) mod sendfile;
 pub(crate) mod server;
 pub(crate) mod write;
 
@@ -46,6 +47,7 @@ pub(crate) fn build() -> PyResult<()> {
     channel::build()?;
     datagram::build()?;
     operation::build()?;
+    sendfile::build()?;
     connect::build()?;
     server::build()?;
     listener::build()
