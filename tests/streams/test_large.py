@@ -163,3 +163,21 @@ def test_transport_that_a_program_has_touched_is_fetched_from_as_well(runner):
         writer.close()
 
     runner.run(asyncio.wait_for(main(), 10))
+
+
+@pytest.mark.parametrize("sizes", [[1], [10, 1], [1, 100_000, 1], [70_000] * 20, [1] * 3000])
+def test_what_is_read_until_the_end_is_all_of_it(runner, sizes):
+    async def main():
+        source = random.Random(3)
+        reader = ioxide.StreamReader(limit=1 << 20)
+        read = asyncio.get_running_loop().create_task(reader.read())
+        pieces = [source.randbytes(size) for size in sizes]
+        for piece in pieces:
+            reader.feed_data(piece)
+            await asyncio.sleep(0)
+        reader.feed_eof()
+        whole = await read
+        assert whole == b"".join(pieces)
+        assert hash(whole) == hash(b"".join(pieces))
+
+    runner.run(main())

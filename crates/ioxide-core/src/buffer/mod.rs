@@ -3,4 +3,5 @@
 pub mod outgoing;
 pub mod receive;
 pub mod scan;
+pub mod sizes;
 pub mod watermark;

@@ -49,33 +49,6 @@ pub(crate) fn bytes(data: &[u8]) -> PyResult<Obj> {
     }
 }
 
-/// Whether nobody but the caller has this bytes object, so that [`bytes_again`] may change it.
-#[inline]
-pub(crate) fn is_sole_bytes(bytes: &Any) -> bool {
-    bytes.type_raw() == &raw mut ffi::PyBytes_Type && bytes.refcount() == 1
-}
-
-/// A bytes object of these bytes, made of one that nobody else has and that is as long.
-#[inline]
-pub(crate) fn bytes_again(spare: Obj, data: &[u8]) -> PyResult<Obj> {
-    if !is_sole_bytes(&spare) || spare.bytes_content().len() != data.len() {
-        return bytes(data);
-    }
-    #[allow(
-        deprecated,
-        reason = "bytes objects have no other way to forget their hash"
-    )]
-    // SAFETY: exactly a bytes object, with room for as many bytes. Whoever could tell that it changes would have
-    // a reference. It is as a new one then: without a hash.
-    unsafe {
-        let raw = spare.raw().cast::<ffi::PyBytesObject>();
-        (*raw).ob_shash = -1;
-        let place = (&raw mut (*raw).ob_sval).cast::<u8>();
-        std::ptr::copy_nonoverlapping(data.as_ptr(), place, data.len());
-    }
-    Ok(spare)
-}
-
 /// A bytes object that `fill` writes: it is given room for `capacity` bytes and says how many it has
 /// initialised. Whatever else it says is given back instead. `fill` runs no Python code.
 pub(crate) fn bytes_filled<E>(

@@ -124,7 +124,7 @@ pub(crate) fn close(event_loop: &EventLoop) -> PyResult<()> {
     event_loop.timers.clear();
     event_loop.descriptors.clear();
     event_loop.snapshots.clear();
-    event_loop.hub.large.clear();
+    event_loop.hub.messages.clear();
     event_loop.polling.close();
     Ok(())
 }

@@ -5,6 +5,7 @@ use super::closing;
 use super::descriptor::Descriptor;
 use super::feed::Feed;
 use super::methods;
+use super::receive::Habit;
 use super::rhythm::Rhythm;
 use super::write::Chunk;
 use crate::kit::{err, Any, Class, ClassSpec, Native, Obj, ObjCell, Own, PyResult, Visitor};
@@ -34,8 +35,7 @@ pub(crate) struct Channel {
     pub(super) rhythm: Rhythm,
     pub(super) medium: Medium,
     pub(super) feed: Cell<Feed>,
-    /// The last read brought much: so will the next.
-    pub(super) large: Cell<bool>,
+    pub(super) habit: Habit,
     /// The last read has brought so much that the next of a stream waits for its reader.
     pub(super) later: Cell<bool>,
     /// The pipe is a child's, and is made larger if it carries much; see [`super::capacity`].
@@ -74,7 +74,7 @@ impl Channel {
             rhythm: Rhythm::new(),
             medium,
             feed: Cell::new(Feed::of(protocol)?),
-            large: Cell::new(false),
+            habit: Habit::new(),
             later: Cell::new(false),
             may_grow: Cell::new(false),
             blocked: Cell::new(false),

@@ -6,6 +6,7 @@ use super::descriptor::Descriptor;
 use super::write::is_bytes_like;
 use super::{address, closing, create, methods};
 use crate::kit::buffer::Buffer;
+use crate::kit::spare::SpareBytes;
 use crate::kit::{
     err, value, Any, Args, Class, Native, Obj, ObjCell, Own, PyResult, Signature, Visitor,
 };
@@ -58,8 +59,7 @@ struct Datagram {
 
 /// A datagram that has arrived.
 struct Received {
-    /// A bytes object.
-    data: Obj,
+    data: SpareBytes,
     /// The sender in both forms.
     address: Obj,
     raw: RawAddress,
@@ -191,7 +191,7 @@ impl DatagramTransport {
             BATCH
         };
         let mut failed = None;
-        let mut batch: [Option<(Obj, RawAddress)>; BATCH] = [const { None }; BATCH];
+        let mut batch: [Option<(SpareBytes, RawAddress)>; BATCH] = [const { None }; BATCH];
         self.base.with_loop(|event_loop| {
             let space = event_loop.hub.buffer();
             let size = space.len() / parts;
@@ -208,7 +208,8 @@ impl DatagramTransport {
                 // SAFETY: the kernel has initialised as many bytes as it counts.
                 let data = event_loop
                     .hub
-                    .bytes(unsafe { part[..length].assume_init_ref() })?;
+                    .messages
+                    .copy(unsafe { part[..length].assume_init_ref() })?;
                 *place = Some((data, sender));
             }
             Ok(())
@@ -239,9 +240,9 @@ impl DatagramTransport {
                 self.peer.set(address.clone());
             }
             self.base
-                .call(intern!("datagram_received"), &[&data, &address])?;
+                .call(intern!("datagram_received"), &[data.bytes(), &address])?;
             self.base.with_loop(|event_loop| {
-                event_loop.hub.take_back(data);
+                event_loop.hub.messages.keep(data);
                 Ok(())
             })?;
         }

@@ -2,9 +2,8 @@
 //! the turn.
 
 use super::channel::Channel;
-use super::large::LargeBytes;
-use super::lent::LentBytes;
-use crate::kit::{err, value, Native, Obj, PyResult, Visitor};
+use super::messages::Messages;
+use crate::kit::{err, Native, Obj, PyResult, Visitor};
 use crate::runtime::EventLoop;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
@@ -21,10 +20,6 @@ const SPARES: usize = 32;
 const SPARE_SIZE: usize = 64 * 1024;
 /// The size of a new write buffer, in bytes.
 const NEW_SIZE: usize = 2048;
-/// Which bytes objects are used again, by their lengths: shorter ones the interpreter makes as quickly, …
-const AGAIN: std::ops::RangeInclusive<usize> = 480..=16 * 1024;
-/// … and how many are kept for that.
-const AGAIN_COUNT: usize = 16;
 
 /// One in each loop.
 pub(crate) struct Hub {
@@ -34,12 +29,8 @@ pub(crate) struct Hub {
     /// What was encrypted and goes out at once.
     sealed: UnsafeCell<Vec<u8>>,
     spares: UnsafeCell<Vec<Vec<u8>>>,
-    /// Bytes objects that programs were given, and have let go of.
-    again: UnsafeCell<Vec<Obj>>,
-    /// The same, of large ones.
-    pub(crate) large: LargeBytes,
-    /// Small ones that coroutines were given.
-    pub(crate) lent: LentBytes,
+    /// The objects in which programs get what is received.
+    pub(crate) messages: Messages,
     /// Transports with bytes for the end of the turn. Empty between turns.
     flushing: UnsafeCell<Vec<Obj>>,
     /// Counts turns, and wraps around.
@@ -54,9 +45,7 @@ impl Hub {
             plain: UnsafeCell::new(Vec::new()),
             sealed: UnsafeCell::new(Vec::new()),
             spares: UnsafeCell::new(Vec::new()),
-            again: UnsafeCell::new(Vec::new()),
-            large: LargeBytes::new(),
-            lent: LentBytes::new(),
+            messages: Messages::new(),
             flushing: UnsafeCell::new(Vec::new()),
             turn: Cell::new(0),
             in_batch: Cell::new(false),
@@ -148,32 +137,6 @@ impl Hub {
         }
     }
 
-    /// A bytes object of what was received. Much of what making one costs is the memory; a program that is done with
-    /// the last message gets the next one of the same length in its place.
-    #[inline]
-    pub(crate) fn bytes(&self, data: &[u8]) -> PyResult<Obj> {
-        if AGAIN.contains(&data.len()) {
-            // SAFETY: the borrow ends with the expression.
-            if let Some(spare) = unsafe { (*self.again.get()).pop() } {
-                return value::bytes_again(spare, data);
-            }
-        }
-        value::bytes(data)
-    }
-
-    /// Takes a bytes object of [`Hub::bytes`] back, if the program has not kept it.
-    #[inline]
-    pub(crate) fn take_back(&self, bytes: Obj) {
-        if !value::is_sole_bytes(&bytes) || !AGAIN.contains(&bytes.bytes_content().len()) {
-            return;
-        }
-        // SAFETY: the borrow ends before anything else can run.
-        let again = unsafe { &mut *self.again.get() };
-        if again.len() < AGAIN_COUNT {
-            again.push(bytes);
-        }
-    }
-
     /// Which turn it is, while work runs; nothing between turns, when nobody would flush.
     #[inline]
     pub(crate) fn turn(&self) -> Option<u32> {
@@ -235,11 +198,7 @@ impl Hub {
         // SAFETY: the borrow ends before anything is dropped.
         let dropped = unsafe { std::mem::take(&mut *self.flushing.get()) };
         drop(dropped);
-        // SAFETY: as above.
-        let spares = unsafe { std::mem::take(&mut *self.again.get()) };
-        drop(spares);
-        self.large.clear();
-        self.lent.clear();
+        self.messages.clear();
     }
 }
 

@@ -225,7 +225,10 @@ impl SocketOperation {
                 }
                 // SAFETY: the kernel has initialised as many bytes as it counts.
                 let bytes = unsafe { space[..count].assume_init_ref() };
-                event_loop.hub.lent.bytes(bytes).map(Attempt::Done)
+                let message = event_loop.hub.messages.copy(bytes)?;
+                let given = message.bytes().clone();
+                event_loop.hub.messages.keep(message);
+                Ok(Attempt::Done(given))
             }
             Err(error) => blocked_or_raised(&error),
         }

@@ -4,63 +4,23 @@ use super::base::os_error;
 use super::channel::{Channel, Medium};
 use super::closing;
 use super::feed::Feed;
+use super::receive::Received;
 use crate::kit::buffer::Buffer;
-use crate::kit::{err, value, Any, Native, Obj, PyResult, Raised};
+use crate::kit::spare::SpareBytes;
+use crate::kit::{err, value, Any, Native, PyResult, Raised};
 use crate::runtime::io::Side;
 use crate::runtime::work::Work;
 use crate::streams::protocol::StreamReaderProtocol;
 use crate::streams::reader::StreamReader;
 use crate::tls::TlsTransport;
 use crate::{intern, raise};
-use ioxide_core::sys;
-use std::io;
-use std::mem::MaybeUninit;
 
 /// How often a transport reads when every read fills the buffer, before others have their turn.
 const READS: usize = 4;
 
-/// From this many bytes on, what comes next is read right into a bytes object: copying costs more than to ask
-/// how much there is.
-const LARGE: usize = 32 * 1024;
-
 /// From this many bytes on, what comes next for a stream is left at the kernel until the coroutine that waits for it goes
 /// on: what all connections have received in a turn would not stay in the processor's cache.
 const LATER: usize = 4 * 1024;
-
-/// The most bytes of one such object.
-const LARGEST: usize = 256 * 1024;
-
-/// What a read has brought.
-#[derive(Default)]
-enum Received {
-    /// So many bytes.
-    Bytes(usize),
-    /// Nothing for now.
-    #[default]
-    Nothing,
-    /// The other end will send no more.
-    Eof,
-    Failed(io::Error),
-}
-
-/// What a read into a bytes object has brought.
-struct Large {
-    filled: PyResult<Result<Obj, Received>>,
-    /// More waits than such an object takes.
-    more: bool,
-}
-
-impl From<io::Result<usize>> for Received {
-    #[inline]
-    fn from(result: io::Result<usize>) -> Received {
-        match result {
-            Ok(0) => Received::Eof,
-            Ok(count) => Received::Bytes(count),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Received::Nothing,
-            Err(error) => Received::Failed(error),
-        }
-    }
-}
 
 impl Channel {
     /// The descriptor is readable.
@@ -85,97 +45,30 @@ impl Channel {
         Ok(())
     }
 
-    #[inline]
-    fn receive(&self, space: &mut [MaybeUninit<u8>]) -> Received {
-        let fd = self.base.descriptor.usable();
-        let read = fd.and_then(|fd| match self.medium {
-            Medium::Socket => sys::recv(fd, space),
-            Medium::ReadPipe | Medium::WritePipe => {
-                sys::read(fd, space).inspect(|count| self.was_read(*count))
-            }
-        });
-        read.into()
-    }
-
     /// Reads bytes and delivers them; says whether there may be more.
     #[inline]
     fn read_data(&self) -> PyResult<bool> {
-        if let Some(large) = self.receive_large() {
-            return self.take_large(large, |data| self.deliver(data));
+        let arrival = self
+            .base
+            .with_loop(|event_loop| Ok(self.receive_message(&event_loop.hub)))?;
+        if let Some(message) = arrival.message {
+            self.deliver(message)?;
         }
-        let mut capacity = 0;
-        let mut data: Option<PyResult<Obj>> = None;
-        let received = self.base.with_loop(|event_loop| {
-            let space = event_loop.hub.buffer();
-            capacity = space.len();
-            let received = self.receive(space);
-            if let Received::Bytes(count) = received {
-                // SAFETY: the kernel has initialised as many bytes as it counts.
-                let bytes = unsafe { space[..count].assume_init_ref() };
-                data = Some(event_loop.hub.bytes(bytes));
-            }
-            Ok(received)
-        })?;
-        match (received, data) {
-            (Received::Bytes(count), Some(data)) => {
-                self.large.set(count >= LARGE);
-                self.deliver(data)?;
-                Ok(count == capacity)
-            }
-            (received, _) => self.without_bytes(received).map(|()| false),
-        }
-    }
-
-    /// Receives right into a bytes object, from a connection that has much to say. Nothing if it has less now.
-    #[inline]
-    fn receive_large(&self) -> Option<Large> {
-        if !self.large.get() {
-            return None;
-        }
-        let fd = self.base.descriptor.usable();
-        let waiting = fd.and_then(sys::readable).unwrap_or(0);
-        if waiting < LARGE {
-            self.large.set(false);
-            return None;
-        }
-        let capacity = waiting.min(LARGEST);
-        let fill = |space: &mut [MaybeUninit<u8>]| match self.receive(space) {
-            Received::Bytes(count) => Ok(count),
-            other => Err(other),
-        };
-        let filled = self.base.with_loop(|event_loop| {
-            let filled = event_loop.hub.large.filled(capacity, fill);
-            Ok(Some(filled))
-        });
-        let filled = filled.and_then(|filled| filled.unwrap_or(Ok(Err(Received::Nothing))));
-        Some(Large {
-            filled,
-            more: waiting > capacity,
-        })
-    }
-
-    /// Gives on what [`Channel::receive_large`] has brought; says whether there may be more.
-    fn take_large(
-        &self,
-        large: Large,
-        deliver: impl FnOnce(PyResult<Obj>) -> PyResult<()>,
-    ) -> PyResult<bool> {
-        match large.filled {
-            Ok(Err(received)) => self.without_bytes(received).map(|()| false),
-            Ok(Ok(data)) => deliver(Ok(data)).map(|()| large.more),
-            Err(raised) => deliver(Err(raised)).map(|()| false),
+        match arrival.silence {
+            Received::Nothing => Ok(arrival.more),
+            silence => self.without_bytes(silence).map(|()| false),
         }
     }
 
     #[inline]
-    fn deliver(&self, data: PyResult<Obj>) -> PyResult<()> {
-        let delivered = data.and_then(|data| {
-            let told = self.base.call(intern!("data_received"), &[&data]);
-            let returned = self.base.with_loop(|event_loop| {
-                event_loop.hub.take_back(data);
+    fn deliver(&self, message: PyResult<SpareBytes>) -> PyResult<()> {
+        let delivered = message.and_then(|message| {
+            let told = self.base.call(intern!("data_received"), &[message.bytes()]);
+            let kept = self.base.with_loop(|event_loop| {
+                event_loop.hub.messages.keep(message);
                 Ok(())
             });
-            debug_assert!(returned.is_ok());
+            debug_assert!(kept.is_ok());
             told
         });
         self.delivered(delivered, "data_received")
@@ -191,10 +84,14 @@ impl Channel {
             return self.read_data();
         };
         if !(self.later.get() && reader.read_later()?) {
-            match self.receive_into(&reader)? {
-                // If the buffer was full, there may be more; but to join it with this costs more than another turn.
-                Received::Bytes(_) => self.delivered(reader.after_feeding(), "data_received")?,
-                received => return self.without_bytes(received).map(|()| false),
+            let (fed, silence) = self.receive_for(&reader)?;
+            if !fed {
+                return self.without_bytes(silence).map(|()| false);
+            }
+            // If the room was full, there may be more; but to join it with this costs more than another turn.
+            self.delivered(reader.after_feeding(), "data_received")?;
+            if !matches!(silence, Received::Nothing) {
+                self.without_bytes(silence)?;
             }
         }
         self.base.with_loop(|event_loop| {
@@ -203,29 +100,41 @@ impl Channel {
         })
     }
 
-    /// Receives into the reader, which is told by the caller.
+    /// Receives into the reader, which is told by the caller. Says whether there was anything, and what came in its place
+    /// or behind it.
     #[inline]
-    fn receive_into(&self, reader: &StreamReader) -> PyResult<Received> {
+    fn receive_for(&self, reader: &StreamReader) -> PyResult<(bool, Received)> {
         let mut taken = Ok(());
-        let received = self.base.with_loop(|event_loop| {
-            let space = event_loop.hub.buffer();
-            let received = self.receive(space);
-            if let Received::Bytes(count) = received {
-                self.large.set(count >= LARGE);
-                self.later.set(count >= LATER);
-                // SAFETY: the kernel has initialised as many bytes as it counts.
-                let bytes = unsafe { space[..count].assume_init_ref() };
-                taken = if reader.is_empty() {
-                    let object = event_loop.hub.lent.bytes(bytes);
-                    object.and_then(|object| reader.take_in_object(&object))
-                } else {
-                    reader.take_in(bytes)
-                };
+        let (fed, silence) = self.base.with_loop(|event_loop| {
+            let hub = &event_loop.hub;
+            if !reader.is_empty() {
+                let space = hub.buffer();
+                return Ok(match self.receive(space) {
+                    Received::Bytes(count) => {
+                        self.habit.was(count);
+                        // SAFETY: the kernel has initialised as many bytes as it counts.
+                        taken = reader.take_in(unsafe { space[..count].assume_init_ref() });
+                        (true, Received::Nothing)
+                    }
+                    silence => (false, silence),
+                });
             }
-            Ok(received)
+            let arrival = self.receive_message(hub);
+            let fed = arrival.message.is_some();
+            if let Some(message) = arrival.message {
+                taken = message.and_then(|message| {
+                    let taken = reader.take_in_object(message.bytes());
+                    hub.messages.keep(message);
+                    taken
+                });
+            }
+            Ok((fed, arrival.silence))
         })?;
+        if fed {
+            self.later.set(self.habit.last() >= LATER);
+        }
         self.delivered(taken, "data_received")?;
-        Ok(received)
+        Ok((fed, silence))
     }
 
     /// Reads what [`StreamReader::read_later`] has left for the coroutine that goes on now. What is not bytes the
@@ -239,28 +148,19 @@ impl Channel {
             return Ok(());
         }
         // The end and failures are for the driver's next report, which must not be left for later again.
-        let (large, later) = (self.large.get(), self.later.replace(false));
-        let taken = match self.receive_large() {
-            Some(Large { filled, .. }) => match filled {
-                Ok(Ok(data)) => {
-                    self.later.set(later);
-                    reader.take_in_object(&data)
-                }
-                Ok(Err(received)) => return self.unless_failed(received),
-                Err(raised) => Err(raised),
-            },
-            None => match self.receive_into(reader)? {
-                Received::Bytes(_) => Ok(()),
-                Received::Nothing => {
-                    // What was reported has been read meanwhile, which says nothing of what will come.
-                    self.large.set(large);
-                    self.later.set(later);
-                    return Ok(());
-                }
-                received => return self.unless_failed(received),
-            },
-        };
-        self.delivered(taken.and_then(|()| reader.after_feeding()), "data_received")
+        let later = self.later.replace(false);
+        match self.receive_for(reader)? {
+            (true, silence) => {
+                self.delivered(reader.after_feeding(), "data_received")?;
+                self.unless_failed(silence)
+            }
+            (false, Received::Nothing) => {
+                // What was reported has been read meanwhile, which says nothing of what will come.
+                self.later.set(later);
+                Ok(())
+            }
+            (false, silence) => self.unless_failed(silence),
+        }
     }
 
     #[cold]
