@@ -7,10 +7,19 @@ import contextlib
 import random
 import shutil
 import ssl
+import tracemalloc
 
 import pytest
 
-from .peers import Recorder, client_context, connected, run, server_context, turns
+from .peers import (
+    Recorder,
+    client_context,
+    connected,
+    plain_peer,
+    run,
+    server_context,
+    turns,
+)
 
 MEGABYTE = 1 << 20
 
@@ -160,6 +169,126 @@ def test_a_bytearray_may_change_after_it_was_written():
             while len(theirs.received) < 10_000:
                 await turns(1)
             assert theirs.received == b"x" * 10_000
+
+    run(main())
+
+
+class Keeper(Recorder):
+    """Keeps some of the messages as they are, and where in the stream they belong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+        self.kept = []
+
+    def data_received(self, data):
+        if self.count % 3 == 0:
+            self.kept.append((len(self.received), data))
+        self.count += 1
+        super().data_received(data)
+
+
+@pytest.mark.parametrize("size", [100, 600, 5000, 60_000])
+def test_messages_that_are_kept_do_not_change_with_the_next(size):
+    """Messages of about one length may share their memory one after the other, if nobody can tell."""
+    data = stream(5, 40 * size)
+
+    async def main():
+        async with connected(theirs=Keeper) as (ours, theirs):
+            for start in range(0, len(data), size):
+                ours.transport.write(data[start : start + size])
+                while len(theirs.received) < start + size:
+                    await asyncio.sleep(0)
+            assert theirs.received == data
+            assert len(theirs.kept) >= 40 / 3
+            for start, message in theirs.kept:
+                assert message == data[start : start + len(message)]
+                assert hash(message) == hash(data[start : start + len(message)])
+
+    run(main())
+
+
+@pytest.mark.parametrize("size", [100, 600, 5000, 60_000])
+def test_what_a_coroutine_keeps_does_not_change_with_the_next(size):
+    """Several readers take turns; some of what they read is kept, some is on its way."""
+    data = stream(6, 40 * size)
+    kept = []
+
+    async def echo(reader, writer):
+        while part := await reader.read(65536):
+            writer.write(part)
+            await writer.drain()
+        writer.close()
+
+    async def talk(address):
+        reader, writer = await asyncio.open_connection(
+            *address, ssl=client_context(), server_hostname="localhost"
+        )
+        for start in range(0, len(data), size):
+            writer.write(data[start : start + size])
+            at = start
+            while at < start + size:
+                part = await reader.read(65536)
+                if start % (3 * size) == 0:
+                    kept.append((at, part))
+                at += len(part)
+        writer.close()
+        await writer.wait_closed()
+
+    async def main():
+        async with await asyncio.start_server(echo, "127.0.0.1", 0, ssl=server_context()) as server:
+            address = server.sockets[0].getsockname()
+            await asyncio.gather(*(talk(address) for _ in range(4)))
+
+    run(main())
+    assert len(kept) >= 4 * 14
+    for start, message in kept:
+        assert message == data[start : start + len(message)]
+        assert hash(message) == hash(data[start : start + len(message)])
+
+
+def test_a_message_that_is_kept_takes_no_more_memory_than_it_needs():
+    """A short record comes with the beginning of a long one, for which room was made."""
+
+    class Parts(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            self.parts = asyncio.Queue()
+
+        def data_received(self, data):
+            self.parts.put_nowait(data)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+        async with plain_peer(server_side=True, protocol=Parts) as (task, theirs):
+            shaking = True
+            while shaking:
+                try:
+                    client.do_handshake()
+                    shaking = False
+                except ssl.SSLWantReadError:
+                    await loop.sock_sendall(theirs, outgoing.read())
+                    incoming.write(await loop.sock_recv(theirs, 65536))
+            await loop.sock_sendall(theirs, outgoing.read())
+            _, protocol = await task
+            kept = []
+            tracemalloc.start()
+            try:
+                for _ in range(30):
+                    client.write(b"s" * 600)
+                    client.write(b"l" * 16_000)
+                    sealed = outgoing.read()
+                    await loop.sock_sendall(theirs, sealed[:-100])
+                    kept.append(await protocol.parts.get())
+                    await loop.sock_sendall(theirs, sealed[-100:])
+                    assert await protocol.parts.get() == b"l" * 16_000
+                memory, _ = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+        assert kept == [b"s" * 600] * 30
+        assert memory < 10 * 16_000
 
     run(main())
 

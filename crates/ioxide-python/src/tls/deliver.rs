@@ -3,20 +3,15 @@
 use super::transport::TlsTransport;
 use crate::intern;
 use crate::kit::buffer::Buffer;
+use crate::kit::spare::SpareBytes;
 use crate::kit::{err, value, Obj, PyResult, Raised};
 use crate::streams::protocol::StreamReaderProtocol;
 use crate::transport::feed::Feed;
+use crate::transport::messages::{LONGEST, SHORTEST};
 use crate::transport::read::offered_buffer;
 use ioxide_core::tls::engine::{fill, End, Engine, Filled};
 use ioxide_core::tls::machine::Delivered;
 use std::mem::MaybeUninit;
-
-/// From this many bytes on they are decrypted right into a bytes object, which is cut to size then: cheaper than to
-/// copy them.
-const LARGE: usize = 4 * 1024;
-
-/// The most bytes of one such object.
-const LARGEST: usize = 256 * 1024;
 
 /// How a delivery ends, with the exception taken so that what came before it can be delivered.
 enum Outcome {
@@ -89,37 +84,67 @@ impl TlsTransport {
 
     #[inline]
     fn deliver_data(&self) -> PyResult<Outcome> {
-        let most = self.engine.readable_at_most();
-        let (data, outcome) = if most >= LARGE {
-            self.decrypt_large(most.min(LARGEST))?
-        } else {
-            self.decrypt(value::bytes)?
-        };
-        if let Some(data) = data {
-            let data = data?;
+        let (message, outcome) = self.decrypt_message()?;
+        if let Some(message) = message {
             let protocol = self.protocol.get_or_none();
-            protocol.method(intern!("data_received"), &[&data])?;
+            let told = protocol.method(intern!("data_received"), &[message.bytes()]);
+            self.keep(message)?;
+            told?;
         }
         Ok(outcome)
     }
 
-    /// Decrypts right into a bytes object.
-    fn decrypt_large(&self, most: usize) -> PyResult<(Option<PyResult<Obj>>, Outcome)> {
-        let mut outcome = Outcome::Drained;
-        let filled = value::bytes_filled(most, |space| {
-            let Filled { count, end } = fill(&self.engine, space);
-            outcome = end.into();
-            if count > 0 {
-                Ok(count)
-            } else {
-                Err(())
-            }
-        });
-        match filled {
-            Ok(Ok(data)) => Ok((Some(Ok(data)), outcome)),
-            Ok(Err(())) => Ok((None, outcome)),
-            Err(raised) => Err(raised),
+    /// Decrypts into a bytes object, which is to be [kept](Self::keep) when it was given to the program.
+    #[inline]
+    fn decrypt_message(&self) -> PyResult<(Option<SpareBytes>, Outcome)> {
+        let most = self.engine.readable_at_most();
+        if most >= SHORTEST {
+            return self.decrypt_in_place(most.min(LONGEST));
         }
+        let (data, outcome) = self.decrypt(value::bytes)?;
+        Ok((data.transpose()?.map(SpareBytes::fixed), outcome))
+    }
+
+    /// Decrypts right into a bytes object: at least half of it is used, since whoever keeps it keeps all of its memory.
+    #[inline]
+    fn decrypt_in_place(&self, most: usize) -> PyResult<(Option<SpareBytes>, Outcome)> {
+        let mut outcome = Outcome::Drained;
+        let message = self.with_loop(|event_loop| {
+            // It is nobody's meanwhile, so that code which a failing read may run cannot come upon it.
+            let messages = &event_loop.hub.messages;
+            let mut spare = messages.with_room(most)?;
+            let filled = spare.fill(|space| {
+                let Filled { count, end } = fill(&self.engine, space);
+                outcome = end.into();
+                if count > 0 {
+                    Ok(count)
+                } else {
+                    Err(())
+                }
+            });
+            match filled {
+                Ok(count) if count >= spare.room() / 2 => Ok(Some(spare)),
+                Ok(_) => {
+                    let copied = messages.copy(spare.bytes().bytes_content());
+                    messages.keep(spare);
+                    copied.map(Some)
+                }
+                Err(()) => {
+                    messages.keep(spare);
+                    Ok(None)
+                }
+            }
+        })?;
+        Ok((message, outcome))
+    }
+
+    /// The program has been given the message: when nobody has it any more, it becomes another one.
+    #[inline]
+    fn keep(&self, message: SpareBytes) -> PyResult<()> {
+        self.with_loop(|event_loop| {
+            event_loop.hub.messages.keep(message);
+            Ok(())
+        })
     }
 
     fn deliver_into_protocol(&self) -> PyResult<Outcome> {
@@ -147,10 +172,13 @@ impl TlsTransport {
             return self.deliver_data();
         };
         let most = self.engine.readable_at_most();
-        let outcome = if most >= LARGE {
-            let (data, outcome) = self.decrypt_large(most.min(LARGEST))?;
-            if let Some(data) = data {
-                reader.feed_object(&*data?)?;
+        let outcome = if most >= SHORTEST {
+            let (message, outcome) = self.decrypt_in_place(most.min(LONGEST))?;
+            if let Some(message) = message {
+                let taken = reader.take_in_object(message.bytes());
+                self.keep(message)?;
+                taken?;
+                reader.after_feeding()?;
             }
             outcome
         } else {

@@ -16,9 +16,9 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 
 /// The shortest objects that are used again: shorter ones the interpreter makes as quickly.
-pub(super) const SHORTEST: usize = 480;
+pub(crate) const SHORTEST: usize = 480;
 /// The longest, which is the most that is received at once.
-pub(super) const LONGEST: usize = 256 * 1024;
+pub(crate) const LONGEST: usize = 256 * 1024;
 /// How much memory may wait in all rows together, in bytes; what programs still have counts too.
 const MOST: usize = 2 * 1024 * 1024;
 /// So many may wait in a row without being needed.

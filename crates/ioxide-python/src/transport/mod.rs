@@ -30,7 +30,7 @@ pub(crate) mod feed;
 pub(crate) mod flow;
 pub(crate) mod hub;
 pub(crate) mod listener;
-mod messages;
+pub(crate) mod messages;
 pub(crate) mod methods;
 pub(crate) mod operation;
 pub(crate) mod read;
