@@ -26,7 +26,7 @@ def test_a_cancelled_receive_takes_no_byte():
             await turns(1)
             far.send(b"abc")
             # The socket is ready in this very turn; the task is cancelled before it goes on.
-            loop.call_soon(loop.call_soon, task.cancel)
+            loop.call_soon(task.cancel)
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert await loop.sock_recv(near, 100) == b"abc"

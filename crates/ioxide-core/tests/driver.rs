@@ -34,6 +34,7 @@ fn ready(token: u64, readable: bool, writable: bool) -> Event {
         writable,
         error: false,
         hangup: false,
+        special: false,
     }
 }
 
@@ -63,9 +64,9 @@ fn check_contract(driver: &impl Driver, fd: i32) {
     driver.modify(fd, 9, Interest::WRITABLE).unwrap();
     assert_eq!(wait(driver, None), [ready(9, false, true)]);
     for token in [10, 11] {
-        driver.modify(fd, token, Interest::READABLE.once()).unwrap();
+        driver.modify(fd, token, Interest::READABLE.edge()).unwrap();
         assert_eq!(wait(driver, Some(MS)), [ready(token, true, false)]);
-        assert_eq!(wait(driver, Some(0)), [], "rests until it is modified");
+        assert_eq!(wait(driver, Some(0)), [], "of changes only");
     }
     driver.delete(fd).unwrap();
     assert_eq!(wait(driver, Some(0)), []);
@@ -93,6 +94,61 @@ fn epoll_reports_a_hang_up_on_both_sides() {
     drop(theirs);
     let event = wait(&driver, Some(MS))[0];
     assert!(event.hangup && event.readable && event.writable);
+}
+
+#[test]
+fn epoll_reports_by_the_edge_what_is_new_and_not_what_is_left() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let driver = Epoll::new().unwrap();
+    driver
+        .add(ours.as_raw_fd(), 3, Interest::READABLE.edge())
+        .unwrap();
+    assert_eq!(wait(&driver, Some(0)), []);
+    for _ in 0..2 {
+        io::Write::write_all(&mut &theirs, b"x").unwrap();
+        assert_eq!(wait(&driver, Some(MS)), [ready(3, true, false)]);
+        assert_eq!(wait(&driver, Some(0)), []);
+    }
+    drop(theirs);
+    let end = wait(&driver, Some(MS))[0];
+    assert!(end.readable && end.special);
+    assert_eq!(wait(&driver, Some(0)), []);
+}
+
+#[test]
+fn epoll_says_by_the_edge_what_may_stand_behind_a_short_read() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let theirs = listener.accept().unwrap().0;
+    let driver = Epoll::new().unwrap();
+    driver
+        .add(ours.as_raw_fd(), 3, Interest::READABLE.edge())
+        .unwrap();
+    let special = |readable| Event {
+        special: true,
+        ..ready(3, readable, false)
+    };
+    // SAFETY: a live descriptor and one live byte.
+    let sent = unsafe { libc::send(theirs.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_OOB) };
+    assert_eq!(sent, 1);
+    assert!(wait(&driver, Some(MS))[0].special, "urgent data");
+    theirs.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(wait(&driver, Some(MS)), [special(true)], "the end");
+}
+
+#[test]
+fn the_simulation_reports_by_the_edge_what_has_changed() {
+    let clock = Arc::new(Manual::new(0));
+    let driver = Simulated::new(Arc::clone(&clock));
+    for at in [100, 200] {
+        driver.script(at, 4, Interest::READABLE);
+    }
+    driver.add(4, 11, Interest::READABLE.edge()).unwrap();
+    for at in [100, 200] {
+        assert_eq!(wait(&driver, None), [ready(11, true, false)]);
+        assert_eq!(clock.now(), at);
+        assert_eq!(wait(&driver, Some(0)), []);
+    }
 }
 
 #[test]
@@ -176,6 +232,7 @@ fn the_simulation_moves_time_to_the_next_event_or_the_timeout() {
         writable: true,
         error: true,
         hangup: true,
+        special: true,
     };
     assert_eq!(wait(&driver, None), [end]);
     assert_eq!(clock.now(), 400);

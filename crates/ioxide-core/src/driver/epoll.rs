@@ -135,6 +135,9 @@ impl Driver for Epoll {
     }
 }
 
+/// What makes a read stop short of what there is.
+const SPECIAL: libc::c_int = libc::EPOLLRDHUP | libc::EPOLLPRI;
+
 fn request(token: u64, interest: Interest) -> libc::epoll_event {
     let mut events = 0;
     if interest.readable {
@@ -143,8 +146,11 @@ fn request(token: u64, interest: Interest) -> libc::epoll_event {
     if interest.writable {
         events |= libc::EPOLLOUT;
     }
-    if interest.once {
-        events |= libc::EPOLLONESHOT;
+    if interest.edge {
+        events |= libc::EPOLLET;
+        if interest.readable {
+            events |= SPECIAL;
+        }
     }
     libc::epoll_event {
         events: events as u32,
@@ -161,6 +167,7 @@ fn report(raw: libc::epoll_event) -> Event {
         writable: ended || bits & libc::EPOLLOUT != 0,
         error: bits & libc::EPOLLERR != 0,
         hangup: bits & libc::EPOLLHUP != 0,
+        special: ended || bits & SPECIAL != 0,
     }
 }
 

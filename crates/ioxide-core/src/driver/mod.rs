@@ -9,8 +9,10 @@
 //!    spins on a dead peer: delete it instead.
 //! 5. Whoever closes a descriptor deletes it first.
 //! 6. `wait` may return early with no event, as after a signal.
-//! 7. What is registered to be told of once rests after its first event: not even an error is reported until
-//!    `modify`, which reports what is ready by then. It may be left resting for good.
+//! 7. What is registered by the edge is reported once when `add` or `modify` finds it ready, and once whenever more
+//!    arrives, room is made, or it ends; never again for what is merely left over. Whoever relies on that must
+//!    have found the descriptor exhausted since the last report. Several such edges may be one event, and an event may come
+//!    without one. A side that nobody waits for may be left registered for good.
 
 pub mod epoll;
 pub mod linger;
@@ -28,35 +30,35 @@ pub const RESERVED_TOKEN: u64 = u64::MAX;
 pub struct Interest {
     pub readable: bool,
     pub writable: bool,
-    /// Of the first event only; then the registration rests.
-    pub once: bool,
+    /// Of changes only, not of what stays as it is: see the contract.
+    pub edge: bool,
 }
 
 impl Interest {
     pub const NONE: Self = Self {
         readable: false,
         writable: false,
-        once: false,
+        edge: false,
     };
     pub const READABLE: Self = Self {
         readable: true,
         writable: false,
-        once: false,
+        edge: false,
     };
     pub const WRITABLE: Self = Self {
         readable: false,
         writable: true,
-        once: false,
+        edge: false,
     };
     pub const BOTH: Self = Self {
         readable: true,
         writable: true,
-        once: false,
+        edge: false,
     };
 
-    /// The same, of the first event only.
-    pub const fn once(self) -> Self {
-        Self { once: true, ..self }
+    /// The same, by the edge.
+    pub const fn edge(self) -> Self {
+        Self { edge: true, ..self }
     }
 
     /// Whether there is nothing to be told of.
@@ -78,6 +80,9 @@ pub struct Event {
     pub error: bool,
     /// Both directions are closed.
     pub hangup: bool,
+    /// Of a registration by the edge that reads: the other end has finished, failed, or sent urgent data, so that a
+    /// read which brings less than it could hold may have left something behind.
+    pub special: bool,
 }
 
 /// The events of one `wait`, in a buffer that is used again.

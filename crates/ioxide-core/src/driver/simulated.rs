@@ -12,8 +12,8 @@ use crate::clock::{Clock, Manual};
 struct Registration {
     token: u64,
     interest: Interest,
-    /// Was told of the one event that it wanted.
-    resting: bool,
+    /// Something has changed since it was last reported.
+    changed: bool,
 }
 
 impl Registration {
@@ -21,7 +21,7 @@ impl Registration {
         Self {
             token,
             interest,
-            resting: false,
+            changed: true,
         }
     }
 }
@@ -64,6 +64,7 @@ impl Simulated {
             writable: ready.writable,
             error: false,
             hangup: false,
+            special: false,
         });
         self.schedule(Scripted { at, fd, level });
     }
@@ -76,6 +77,7 @@ impl Simulated {
             writable: true,
             error,
             hangup: true,
+            special: true,
         };
         self.schedule(Scripted {
             at,
@@ -111,12 +113,17 @@ impl State {
                 Some(level) => self.levels.insert(step.fd, level),
                 None => self.levels.remove(&step.fd),
             };
+            if let Some(registration) = self.registered.get_mut(&step.fd) {
+                registration.changed = true;
+            }
         }
     }
 
     fn collect(&mut self, events: &mut Events) {
-        let awake = |(_, registration): &(&RawFd, &mut Registration)| !registration.resting;
-        for (fd, registration) in self.registered.iter_mut().filter(awake) {
+        let due = |(_, registration): &(&RawFd, &mut Registration)| {
+            registration.changed || !registration.interest.edge
+        };
+        for (fd, registration) in self.registered.iter_mut().filter(due) {
             let Some(level) = self.levels.get(fd) else {
                 continue;
             };
@@ -128,7 +135,7 @@ impl State {
                 ..*level
             };
             if (event.readable || event.writable) && events.as_slice().len() < events.capacity() {
-                registration.resting = registration.interest.once;
+                registration.changed = false;
                 events.push(event);
             }
         }

@@ -110,6 +110,11 @@ pub fn option(fd: RawFd, level: i32, name: i32) -> io::Result<i32> {
     Ok(value)
 }
 
+/// Whether this is TCP itself: one stream of bytes without marks in it.
+pub fn is_tcp(fd: RawFd) -> bool {
+    option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL).is_ok_and(|known| known == libc::IPPROTO_TCP)
+}
+
 /// Sets a socket option that is an integer or a flag.
 pub fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     let len = size_of::<libc::c_int>() as libc::socklen_t;

@@ -255,6 +255,21 @@ impl Wait {
         Ok(true)
     }
 
+    /// As [`Wait::wake`] for a task of ours that waits; false, and nothing done, for any other: that might run code
+    /// of the program.
+    #[inline]
+    pub(crate) fn wake_task(&self) -> bool {
+        if self.state.get() != State::Parked || self.stand_in().is_some() {
+            return false;
+        }
+        let Some(task) = self.waiter.take().and_then(into_task) else {
+            return false;
+        };
+        self.state.set(State::Woken);
+        push_wake(task);
+        true
+    }
+
     /// Cancels the waiting on behalf of the parked task; false if it is too late for that.
     pub(crate) fn cancel(&self, message: Option<Obj>) -> bool {
         if self.state.get() != State::Parked || self.stand_in().is_some() {

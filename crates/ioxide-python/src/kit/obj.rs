@@ -317,6 +317,16 @@ impl ObjCell {
         }
     }
 
+    /// What is held, or `None`, borrowed.
+    ///
+    /// # Safety
+    /// As [`ObjCell::peek`].
+    #[inline(always)]
+    pub(crate) unsafe fn peek_or_none(&self) -> &Any {
+        // SAFETY: by the caller's promise; the singleton is always alive.
+        unsafe { self.peek().unwrap_or_else(|| Any::from_raw(ffi::Py_None())) }
+    }
+
     /// Whether this very object is held.
     #[inline(always)]
     pub(crate) fn holds(&self, object: &Any) -> bool {

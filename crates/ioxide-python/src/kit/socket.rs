@@ -23,10 +23,16 @@ const UNKNOWN: u8 = 0;
 const KNOWN: u8 = 1;
 const DIFFERENT: u8 = 2;
 
+/// Whether this is exactly a `socket.socket`.
+#[inline]
+pub(crate) fn is_plain(socket: &Any) -> PyResult<bool> {
+    Ok(socket.class().is(import!("socket", "socket")?))
+}
+
 /// What `fileno()` says, -1 for a closed socket. Of anything but a `socket.socket`, subclasses included, it is asked.
 #[inline]
 pub(crate) fn descriptor(socket: &Any) -> PyResult<i64> {
-    if socket.class().is(import!("socket", "socket")?) {
+    if is_plain(socket)? {
         match LAYOUT.load(Ordering::Relaxed) {
             // SAFETY: an instance of the very class, whose layout was compared.
             KNOWN => return Ok(unsafe { fields(socket) }[0].into()),

@@ -37,3 +37,9 @@ pub(crate) fn target(reference: &Any) -> Option<Obj> {
         Any::from_raw(found).some().map(Any::own)
     }
 }
+
+/// Whether that is this very object, alive.
+#[inline]
+pub(crate) fn refers_to(reference: &Any, object: &Any) -> bool {
+    target(reference).is_some_and(|found| found.is(object))
+}

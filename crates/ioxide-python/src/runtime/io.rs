@@ -1,5 +1,6 @@
 //! Who is told when a descriptor is ready.
 
+use super::edge::Edge;
 use super::target::Target;
 use super::work::Work;
 use super::EventLoop;
@@ -38,8 +39,13 @@ impl Watcher {
         }
     }
 
+    /// Whether it is told again and again.
+    pub(super) fn lasts(&self) -> bool {
+        matches!(self, Watcher::Callback(..) | Watcher::Native(_))
+    }
+
     /// What is to be done when the side is ready.
-    fn work(&self, side: Side) -> Work {
+    pub(super) fn work(&self, side: Side) -> Work {
         match (self, side) {
             (Watcher::Callback(handle, _), _) => Work::Handle(handle.clone()),
             (Watcher::Native(target) | Watcher::Once(target), Side::Read) => {
@@ -54,31 +60,36 @@ impl Watcher {
 }
 
 #[derive(Default)]
-struct Entry {
+pub(super) struct Entry {
     /// Makes the tokens of earlier registrations stale.
     generation: u32,
-    registered: Interest,
-    /// The kernel knows the descriptor, and tells of nothing until it is asked to again.
-    resting: bool,
-    /// How many operations wait without trying first, since the last one that tried found nothing.
-    patience: u8,
+    pub(super) registered: Interest,
+    /// Of a registration by the edge.
+    pub(super) edge: Edge,
     /// Which collection of events was the last one when somebody began to watch.
     since: u32,
     /// Nobody reads any more, of which the kernel is told if it reports something.
     left: bool,
-    reader: Option<Watcher>,
-    writer: Option<Watcher>,
+    pub(super) reader: Option<Watcher>,
+    pub(super) writer: Option<Watcher>,
     /// The transport that the descriptor belongs to. Borrowed: it leaves before it dies.
     owner: Option<NonNull<Target>>,
 }
 
 impl Entry {
-    /// What those who watch want to be told of.
-    fn interest(&self) -> Interest {
+    /// What those who watch want to be told of, as long as it lasts.
+    pub(super) fn interest(&self) -> Interest {
         Interest {
             readable: self.reader.is_some(),
             writable: self.writer.is_some(),
-            once: false,
+            edge: false,
+        }
+    }
+
+    fn place(&mut self, side: Side) -> &mut Option<Watcher> {
+        match side {
+            Side::Read => &mut self.reader,
+            Side::Write => &mut self.writer,
         }
     }
 }
@@ -90,9 +101,6 @@ impl Entry {
             .is_some_and(|owner| std::ptr::eq(owner.as_ptr().cast(), target.raw()))
     }
 }
-
-/// How many operations in turn wait for a descriptor without trying first, once trying was in vain.
-const PATIENCE: u8 = 15;
 
 /// Which side of a descriptor.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -119,7 +127,12 @@ impl Descriptors {
         unsafe { &mut *self.0.get() }
     }
 
-    fn entry(&self, fd: RawFd) -> Option<&mut Entry> {
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "within the runtime; each use ends before anything else can run"
+    )]
+    #[inline(always)]
+    pub(super) fn entry(&self, fd: RawFd) -> Option<&mut Entry> {
         self.table().get_mut(usize::try_from(fd).ok()?)
     }
 
@@ -174,9 +187,8 @@ impl EventLoop {
         if token(fd, entry.generation) != event.token {
             return;
         }
-        if entry.registered.once {
-            entry.registered = Interest::NONE;
-            entry.resting = true;
+        if entry.registered.edge {
+            return self.dispatch_edge(fd, event);
         }
         // What was collected before a callback of the program came may be over by now. The kernel will tell again if not.
         let outdated = entry.since == self.polling.collection();
@@ -205,39 +217,19 @@ impl EventLoop {
         watcher: Watcher,
     ) -> PyResult<Option<Watcher>> {
         let index = self.descriptors.make_room(fd)?;
-        let entry = &mut self.descriptors.table()[index];
-        let mut interest = entry.interest();
-        // An operation waits for one event. The next on the same socket is likely to wait as well, and then finds
-        // the registration resting.
-        interest.once =
-            interest.is_none() && matches!(watcher, Watcher::Operation(_) | Watcher::Once(_));
-        match side {
-            Side::Read => interest.readable = true,
-            Side::Write => interest.writable = true,
-        }
+        let entry = &self.descriptors.table()[index];
+        let interest = entry.interest_with(side, &watcher);
         self.register(fd, interest)?;
         let entry = &mut self.descriptors.table()[index];
         entry.since = self.polling.collection();
-        let place = if side == Side::Read {
-            &mut entry.reader
-        } else {
-            &mut entry.writer
-        };
-        Ok(place.replace(watcher))
+        Ok(entry.place(side).replace(watcher))
     }
 
     /// Stops watching one side; gives back who did.
     pub(crate) fn unwatch(&self, fd: RawFd, side: Side) -> Option<Watcher> {
         let entry = self.descriptors.entry(fd)?;
-        let place = if side == Side::Read {
-            &mut entry.reader
-        } else {
-            &mut entry.writer
-        };
-        let removed = place.take()?;
-        let interest = entry.interest();
-        // The descriptor may have been closed already, which ends its registration.
-        let _ = self.kernel_register(fd, interest);
+        let removed = entry.place(side).take()?;
+        self.settle(fd);
         Some(removed)
     }
 
@@ -262,11 +254,7 @@ impl EventLoop {
         if !watcher.is_some_and(|watcher| watcher.object().is(target)) {
             return;
         }
-        let removed = match side {
-            Side::Read => entry.reader.take(),
-            Side::Write => entry.writer.take(),
-        };
-        drop(removed);
+        drop(entry.place(side).take());
     }
 
     /// As [`EventLoop::ignore_own`] of the transport that reads, but the kernel is told as soon as it reports anything.
@@ -277,13 +265,13 @@ impl EventLoop {
         }
     }
 
-    /// Has the kernel tell of what is still watched and of nothing else.
+    /// Has the kernel tell of what is still watched and of nothing else. A registration by the edge stays armed.
     pub(crate) fn settle(&self, fd: RawFd) {
         let Some(entry) = self.descriptors.entry(fd) else {
             return;
         };
         let interest = entry.interest();
-        if interest != entry.registered {
+        if interest != entry.registered && !entry.registered.edge {
             // The descriptor may have been closed already, which ends its registration.
             let _ = self.kernel_register(fd, interest);
         }
@@ -297,34 +285,7 @@ impl EventLoop {
         }
         if let Some(entry) = self.descriptors.entry(fd) {
             entry.registered = Interest::NONE;
-            entry.resting = false;
             entry.left = false;
-        }
-    }
-
-    /// Whether an operation that reads may expect to find nothing yet, and had better wait without trying.
-    pub(crate) fn expects_nothing(&self, fd: RawFd) -> bool {
-        let Some(entry) = self.descriptors.entry(fd) else {
-            return false;
-        };
-        let expected = entry.resting && entry.patience > 0;
-        if expected {
-            entry.patience -= 1;
-        }
-        expected
-    }
-
-    /// An operation that tried to read before it waited has found nothing.
-    pub(crate) fn tried_in_vain(&self, fd: RawFd) {
-        if let Some(entry) = self.descriptors.entry(fd) {
-            entry.patience = PATIENCE;
-        }
-    }
-
-    /// An operation has read as much as it could hold: there may be more, and the next had better try.
-    pub(crate) fn may_hold_more(&self, fd: RawFd) {
-        if let Some(entry) = self.descriptors.entry(fd) {
-            entry.patience = 0;
         }
     }
 
@@ -391,8 +352,11 @@ impl EventLoop {
             let Some(entry) = self.descriptors.entry(fd) else {
                 continue;
             };
-            let interest = std::mem::replace(&mut entry.registered, Interest::NONE);
-            entry.resting = false;
+            let edge = std::mem::take(&mut entry.registered).edge;
+            let interest = Interest {
+                edge,
+                ..entry.interest()
+            };
             if !interest.is_none() {
                 // Whatever the child has closed by now is watched no more.
                 let _ = self.kernel_register(fd, interest);
@@ -408,7 +372,7 @@ impl EventLoop {
     }
 
     /// Brings the kernel's registration in line with the interest.
-    fn kernel_register(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
+    pub(super) fn kernel_register(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
         self.renew_after_fork()?;
         self.polling.attend();
         let (Some(backend), Some(entry)) = (self.polling.backend()?, self.descriptors.entry(fd))
@@ -417,15 +381,11 @@ impl EventLoop {
         };
         let driver = &backend.driver;
         entry.left = false;
-        let resting = std::mem::take(&mut entry.resting);
-        let result = if interest.is_none() && resting {
-            entry.resting = true;
-            return Ok(());
-        } else if interest.is_none() {
+        let result = if interest.is_none() {
             driver.delete(fd)
-        } else if entry.registered.is_none() && !resting {
+        } else if entry.registered.is_none() {
             add(driver, fd, entry, interest)
-        } else if interest == entry.registered && !interest.once {
+        } else if interest == entry.registered && !interest.edge {
             Ok(())
         } else {
             match driver.modify(fd, token(fd, entry.generation), interest) {

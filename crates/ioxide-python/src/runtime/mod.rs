@@ -8,6 +8,7 @@
 
 pub(crate) mod alarm;
 pub(crate) mod clock;
+mod edge;
 pub(crate) mod generators;
 pub(crate) mod io;
 pub(crate) mod lifecycle;

@@ -11,7 +11,7 @@ use crate::kit::{
     err, ffi, socket, value, Any, Args, Class, Native, Obj, ObjCell, PyResult, Raised, Signature,
     Visitor,
 };
-use crate::runtime::io::{refuse_transport, Side, Watcher};
+use crate::runtime::io::{refuse_transport, Side};
 use crate::runtime::EventLoop;
 use crate::{import, intern, raise};
 use ioxide_core::sys;
@@ -97,15 +97,21 @@ impl Awaitable for SocketOperation {
     }
 
     fn start(&self) -> PyResult<Flow> {
-        self.check()?;
-        if self.action == Action::Writable || self.expects_nothing()? {
-            return self.watch();
+        let socket = self.socket();
+        let event_loop = self.event_loop()?;
+        check(socket, event_loop)?;
+        match self.action {
+            Action::Writable => return self.watch(),
+            // With one message at a time, to try would be in vain.
+            Action::Recv | Action::RecvInto
+                if event_loop
+                    .descriptors
+                    .expects_nothing(number(socket)?, socket) =>
+            {
+                return self.watch()
+            }
+            _ => self.go_on(),
         }
-        let flow = self.go_on();
-        if matches!(flow, Ok(Flow::Park)) {
-            self.tried_in_vain();
-        }
-        flow
     }
 
     fn resume(&self) -> PyResult<Flow> {
@@ -128,46 +134,26 @@ impl SocketOperation {
         [&self.event_loop, &self.socket, &self.data, &self.address]
     }
 
+    /// The socket; None for what the collector has taken apart.
+    fn socket(&self) -> &Any {
+        held(&self.socket)
+    }
+
+    fn event_loop(&self) -> PyResult<&EventLoop> {
+        native_loop(held(&self.event_loop))
+    }
+
     /// The descriptor is ready, or gone: the task tries again.
     pub(crate) fn ready(&self) -> PyResult<()> {
         self.unwatch();
         self.wait.wake()
     }
 
-    /// Refuses sockets that belong to the ssl module, and in debug mode those that block.
-    fn check(&self) -> PyResult<()> {
-        let socket = self.socket.get_or_none();
-        let plain = import!("socket", "socket")?;
-        if !socket.class().is(plain) {
-            import!("ioxide.connect", "refuse_tls_socket")?.call1(&socket)?;
-        }
-        let event_loop = self.event_loop.get_or_none();
-        if native_loop(&event_loop)?.debug() {
-            let timeout = socket.method0(intern!("gettimeout"))?;
-            if !timeout.equals(&*value::int(0)?)? {
-                return Err(raise!(
-                    err::value_error(),
-                    "the socket must be non-blocking"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether to wait without trying first, since that is likely to be in vain: so it is with one message a time.
-    fn expects_nothing(&self) -> PyResult<bool> {
-        if !matches!(self.action, Action::Recv | Action::RecvInto) {
-            return Ok(false);
-        }
-        let fd = number(&self.socket.get_or_none())?;
-        Ok(native_loop(&self.event_loop.get_or_none())?.expects_nothing(fd))
-    }
-
-    fn tried_in_vain(&self) {
-        let object = self.event_loop.get_or_none();
-        if let Some(event_loop) = EventLoop::of(&object) {
-            event_loop.tried_in_vain(self.watched.get());
-        }
+    /// The descriptor is ready, and watched no more: the task goes on in this turn. False for a task that is not ours.
+    #[inline]
+    pub(crate) fn wake_task(&self) -> bool {
+        self.watched.set(-1);
+        self.wait.wake_task()
     }
 
     fn go_on(&self) -> PyResult<Flow> {
@@ -185,44 +171,40 @@ impl SocketOperation {
     }
 
     fn attempt(&self) -> PyResult<Attempt> {
-        let socket = self.socket.get_or_none();
+        let socket = self.socket();
         match self.action {
-            Action::Recv => self.recv(&socket),
-            Action::RecvInto => self.recv_into(&socket),
-            Action::SendAll => self.send(&socket),
+            Action::Recv => self.recv(socket),
+            Action::RecvInto => self.recv_into(socket),
+            Action::SendAll => self.send(socket),
             Action::RecvFrom => {
                 let count = value::int(self.count.get() as i64)?;
-                ask(&socket, intern!("recvfrom"), &[&count])
+                self.ask(socket, intern!("recvfrom"), &[&count])
             }
             Action::RecvFromInto => {
                 let count = value::int(self.count.get() as i64)?;
-                let buffer = self.data.get_or_none();
-                ask(&socket, intern!("recvfrom_into"), &[&buffer, &count])
+                let buffer = held(&self.data);
+                self.ask(socket, intern!("recvfrom_into"), &[buffer, &count])
             }
             Action::SendTo => {
-                let (data, address) = (self.data.get_or_none(), self.address.get_or_none());
-                ask(&socket, intern!("sendto"), &[&data, &address])
+                let (data, address) = (held(&self.data), held(&self.address));
+                self.ask(socket, intern!("sendto"), &[data, address])
             }
-            Action::Accept => accept(&socket),
+            Action::Accept => self.accept(socket),
             Action::Writable => Ok(Attempt::Done(Obj::none())),
         }
     }
 
     fn recv(&self, socket: &Any) -> PyResult<Attempt> {
         let fd = number(socket)?;
-        let object = self.event_loop.get_or_none();
-        let event_loop = native_loop(&object)?;
+        let event_loop = self.event_loop()?;
         let space = event_loop.hub.buffer();
         let wanted = self.count.get();
         if wanted > space.len() {
-            return ask(socket, intern!("recv"), &[&*value::int(wanted as i64)?]);
+            return self.ask(socket, intern!("recv"), &[&*value::int(wanted as i64)?]);
         }
-        let received = sys::recv(fd, &mut space[..wanted]);
-        match received {
+        match sys::recv(fd, &mut space[..wanted]) {
             Ok(count) => {
-                if count == wanted {
-                    event_loop.may_hold_more(fd);
-                }
+                self.has_read(fd, count, wanted)?;
                 // SAFETY: the kernel has initialised as many bytes as it counts.
                 let bytes = unsafe { space[..count].assume_init_ref() };
                 let message = event_loop.hub.messages.copy(bytes)?;
@@ -230,30 +212,37 @@ impl SocketOperation {
                 event_loop.hub.messages.keep(message);
                 Ok(Attempt::Done(given))
             }
-            Err(error) => blocked_or_raised(&error),
+            Err(error) => self.blocked_or_raised(fd, &error),
         }
     }
 
     fn recv_into(&self, socket: &Any) -> PyResult<Attempt> {
         let fd = number(socket)?;
-        let mut view = Buffer::writable(&self.data.get_or_none())?;
+        let mut view = Buffer::writable(held(&self.data))?;
         match sys::recv(fd, view.space()) {
             Ok(count) => {
-                if count == view.len() {
-                    native_loop(&self.event_loop.get_or_none())?.may_hold_more(fd);
-                }
+                self.has_read(fd, count, view.len())?;
                 value::int(count as i64).map(Attempt::Done)
             }
-            Err(error) => blocked_or_raised(&error),
+            Err(error) => self.blocked_or_raised(fd, &error),
         }
+    }
+
+    /// Notes what a read says of what is left: of an end, nothing.
+    #[inline]
+    fn has_read(&self, fd: RawFd, count: usize, wanted: usize) -> PyResult<()> {
+        if (1..wanted).contains(&count) {
+            self.event_loop()?.descriptors.found_little(fd);
+        }
+        Ok(())
     }
 
     /// Sends on until all has gone or the kernel takes no more.
     fn send(&self, socket: &Any) -> PyResult<Attempt> {
         let fd = number(socket)?;
-        let data = self.data.get_or_none();
+        let data = held(&self.data);
         if !data.is_bytes() {
-            self.hold_view(&data)?;
+            self.hold_view(data)?;
         }
         loop {
             // SAFETY: the view is dropped only by `let_go`, and sending runs no Python code.
@@ -266,9 +255,60 @@ impl SocketOperation {
             match sys::send(fd, rest) {
                 Ok(sent) if sent == rest.len() => return Ok(Attempt::Done(Obj::none())),
                 Ok(sent) => self.count.set(self.count.get() + sent),
-                Err(error) => return blocked_or_raised(&error),
+                Err(error) => return self.blocked_or_raised(fd, &error),
             }
         }
+    }
+
+    /// Lets the socket object do it.
+    fn ask(&self, socket: &Any, method: &Any, arguments: &[&Any]) -> PyResult<Attempt> {
+        match socket.method(method, arguments) {
+            Ok(result) => Ok(Attempt::Done(result)),
+            Err(raised) => self.blocked_unless_failed(socket, raised),
+        }
+    }
+
+    fn accept(&self, socket: &Any) -> PyResult<Attempt> {
+        let pair = match socket.method0(intern!("accept")) {
+            Ok(pair) => pair,
+            Err(raised) => return self.blocked_unless_failed(socket, raised),
+        };
+        if let Some(connection) = pair
+            .is_tuple()
+            .then(|| pair.tuple_items().first())
+            .flatten()
+        {
+            connection.method(intern!("setblocking"), &[&value::bool(false)])?;
+        }
+        Ok(Attempt::Done(pair))
+    }
+
+    fn blocked_unless_failed(&self, socket: &Any, raised: Raised) -> PyResult<Attempt> {
+        if err::matches(err::blocking_io()) {
+            err::discard(raised);
+            self.has_found_nothing(number(socket)?)?;
+            return Ok(Attempt::Blocked);
+        }
+        if err::matches(err::interrupted()) {
+            err::discard(raised);
+            return Ok(Attempt::Blocked);
+        }
+        Err(raised)
+    }
+
+    fn blocked_or_raised(&self, fd: RawFd, error: &io::Error) -> PyResult<Attempt> {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.has_found_nothing(fd)?;
+            return Ok(Attempt::Blocked);
+        }
+        Err(err::raise_os(error))
+    }
+
+    fn has_found_nothing(&self, fd: RawFd) -> PyResult<()> {
+        if self.action.side() == Side::Read {
+            self.event_loop()?.descriptors.found_nothing(fd);
+        }
+        Ok(())
     }
 
     fn hold_view(&self, data: &Any) -> PyResult<()> {
@@ -290,14 +330,18 @@ impl SocketOperation {
     }
 
     fn watch(&self) -> PyResult<Flow> {
-        let fd = number(&self.socket.get_or_none())?;
-        let object = self.event_loop.get_or_none();
-        let event_loop = native_loop(&object)?;
-        if self.action != Action::Writable {
-            refuse_transport(event_loop, fd)?;
-        }
-        let watcher = Watcher::Operation(self.own());
-        let before = event_loop.watch(fd, self.action.side(), watcher)?;
+        let socket = self.socket();
+        let fd = number(socket)?;
+        let event_loop = self.event_loop()?;
+        let side = self.action.side();
+        let before = if side == Side::Read && event_loop.descriptors.is_armed(fd, socket) {
+            event_loop.await_armed(fd, self.own())
+        } else {
+            if self.action != Action::Writable {
+                refuse_transport(event_loop, fd)?;
+            }
+            event_loop.await_socket(fd, side, socket, self.own())?
+        };
         self.watched.set(fd);
         crate::runtime::io::cancel(before)?;
         Ok(Flow::Park)
@@ -308,11 +352,34 @@ impl SocketOperation {
         if fd < 0 {
             return;
         }
-        let object = self.event_loop.get_or_none();
-        if let Some(event_loop) = EventLoop::of(&object) {
+        if let Ok(event_loop) = self.event_loop() {
             event_loop.unwatch_own(fd, self.action.side(), self.as_any());
         }
     }
+}
+
+/// What a cell of an operation that somebody is using holds.
+#[inline(always)]
+fn held(cell: &ObjCell) -> &Any {
+    // SAFETY: the cells are set when the operation is made, and cleared only by the collector when nobody can reach it.
+    unsafe { cell.peek_or_none() }
+}
+
+/// Refuses sockets that belong to the ssl module, and in debug mode those that block.
+fn check(socket: &Any, event_loop: &EventLoop) -> PyResult<()> {
+    if !socket::is_plain(socket)? {
+        import!("ioxide.connect", "refuse_tls_socket")?.call1(socket)?;
+    }
+    if event_loop.debug() {
+        let timeout = socket.method0(intern!("gettimeout"))?;
+        if !timeout.equals(&*value::int(0)?)? {
+            return Err(raise!(
+                err::value_error(),
+                "the socket must be non-blocking"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The number of a socket; `EBADF` for one that is closed.
@@ -322,44 +389,6 @@ fn number(socket: &Any) -> PyResult<RawFd> {
         .ok()
         .filter(|fd| *fd >= 0)
         .ok_or_else(|| err::raise_os(&io::Error::from_raw_os_error(libc::EBADF)))
-}
-
-fn blocked_or_raised(error: &io::Error) -> PyResult<Attempt> {
-    if error.kind() == io::ErrorKind::WouldBlock {
-        return Ok(Attempt::Blocked);
-    }
-    Err(err::raise_os(error))
-}
-
-/// Lets the socket object do it.
-fn ask(socket: &Any, method: &Any, arguments: &[&Any]) -> PyResult<Attempt> {
-    match socket.method(method, arguments) {
-        Ok(result) => Ok(Attempt::Done(result)),
-        Err(raised) => blocked_unless_failed(raised),
-    }
-}
-
-fn blocked_unless_failed(raised: Raised) -> PyResult<Attempt> {
-    if err::matches(err::blocking_io()) || err::matches(err::interrupted()) {
-        err::discard(raised);
-        return Ok(Attempt::Blocked);
-    }
-    Err(raised)
-}
-
-fn accept(socket: &Any) -> PyResult<Attempt> {
-    let pair = match socket.method0(intern!("accept")) {
-        Ok(pair) => pair,
-        Err(raised) => return blocked_unless_failed(raised),
-    };
-    if let Some(connection) = pair
-        .is_tuple()
-        .then(|| pair.tuple_items().first())
-        .flatten()
-    {
-        connection.method(intern!("setblocking"), &[&value::bool(false)])?;
-    }
-    Ok(Attempt::Done(pair))
 }
 
 static RECV: crate::awaitable::Kind = SocketOperation::KIND;
