@@ -2,6 +2,7 @@
 
 use super::value::check;
 use super::{err, ffi, Any, Obj, PyResult, Raised};
+use std::mem::MaybeUninit;
 
 /// `bytes(object)`.
 pub(crate) fn to_bytes(object: &Any) -> PyResult<Obj> {
@@ -39,6 +40,24 @@ impl Any {
         f(unsafe {
             std::slice::from_raw_parts(ffi::PyByteArray_AsString(self.raw()).cast(), length)
         })
+    }
+
+    /// Runs `f` with the memory of what is exactly a bytearray, unless that is empty; no `f` for anything else. `f` runs no
+    /// Python code: nobody is kept from resizing it.
+    #[inline]
+    pub(crate) fn with_bytearray_space<R>(
+        &self,
+        f: impl FnOnce(&mut [MaybeUninit<u8>]) -> R,
+    ) -> Option<R> {
+        // SAFETY: alive; of exactly a bytearray, which nobody resizes while `f` runs, the pointer is never null.
+        unsafe {
+            if ffi::PyByteArray_CheckExact(self.raw()) == 0 {
+                return None;
+            }
+            let length = self.bytearray_len();
+            let start = ffi::PyByteArray_AsString(self.raw()).cast();
+            (length > 0).then(|| f(std::slice::from_raw_parts_mut(start, length)))
+        }
     }
 
     /// Appends to a bytearray; `BufferError` while somebody else has a view of it.

@@ -24,23 +24,28 @@ const KNOWN: u8 = 1;
 const DIFFERENT: u8 = 2;
 
 /// Whether this is exactly a `socket.socket`.
-#[inline]
+#[inline(always)]
 pub(crate) fn is_plain(socket: &Any) -> PyResult<bool> {
     Ok(socket.class().is(import!("socket", "socket")?))
 }
 
 /// What `fileno()` says, -1 for a closed socket. Of anything but a `socket.socket`, subclasses included, it is asked.
-#[inline]
-pub(crate) fn descriptor(socket: &Any) -> PyResult<i64> {
-    if is_plain(socket)? {
-        match LAYOUT.load(Ordering::Relaxed) {
-            // SAFETY: an instance of the very class, whose layout was compared.
-            KNOWN => return Ok(unsafe { fields(socket) }[0].into()),
-            UNKNOWN => compare(socket)?,
-            _ => {}
-        }
+#[inline(always)]
+pub(crate) fn descriptor(socket: &Any) -> PyResult<RawFd> {
+    if LAYOUT.load(Ordering::Relaxed) == KNOWN && is_plain(socket)? {
+        // SAFETY: an instance of the very class, whose layout was compared.
+        return Ok(unsafe { fields(socket) }[0]);
     }
-    socket.method0(intern!("fileno"))?.to_i64()
+    ask_descriptor(socket)
+}
+
+#[cold]
+fn ask_descriptor(socket: &Any) -> PyResult<RawFd> {
+    if LAYOUT.load(Ordering::Relaxed) == UNKNOWN && is_plain(socket)? {
+        compare(socket)?;
+    }
+    let number = socket.method0(intern!("fileno"))?.to_i64()?;
+    Ok(RawFd::try_from(number).unwrap_or(-1))
 }
 
 /// # Safety

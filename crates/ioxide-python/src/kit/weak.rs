@@ -1,6 +1,6 @@
 //! Weak references to objects of any class.
 
-use super::{ffi, Any, Obj, PyResult};
+use super::{ffi, Any, Obj, PyResult, Raw};
 
 /// `weakref.ref(object)`.
 pub(crate) fn reference(object: &Any) -> PyResult<Obj> {
@@ -38,8 +38,17 @@ pub(crate) fn target(reference: &Any) -> Option<Obj> {
     }
 }
 
-/// Whether that is this very object, alive.
-#[inline]
+/// Whether that is this very object, which is alive.
+#[inline(always)]
 pub(crate) fn refers_to(reference: &Any, object: &Any) -> bool {
-    target(reference).is_some_and(|found| found.is(object))
+    /// How a weak reference begins, since there are any.
+    #[repr(C)]
+    struct Reference {
+        head: ffi::PyObject,
+        object: Raw,
+    }
+    // SAFETY: no object that weak references are made of is smaller. If the field were another one, it would not hold
+    // this object, and the answer would be no; that of a dead one is cleared.
+    let known = unsafe { (*reference.raw().cast::<Reference>()).object };
+    known == object.raw()
 }

@@ -200,8 +200,14 @@ impl Base {
     /// Calls a method of the protocol in the connection's context.
     #[inline]
     pub(super) fn call(&self, method: &Any, arguments: &[&Any]) -> PyResult<Obj> {
+        self.within(|| self.tell(method, arguments))
+    }
+
+    /// As [`Base::call`], within the context already.
+    #[inline]
+    pub(super) fn tell(&self, method: &Any, arguments: &[&Any]) -> PyResult<Obj> {
         match self.protocol.get() {
-            Some(protocol) => self.within(|| protocol.method(method, arguments)),
+            Some(protocol) => protocol.method(method, arguments),
             None => Ok(Obj::none()),
         }
     }

@@ -11,6 +11,7 @@ use ioxide_core::sys;
 use std::os::fd::RawFd;
 
 /// The loop as ours; a `TypeError` for any other.
+#[inline]
 pub(crate) fn native_loop(object: &Any) -> PyResult<&EventLoop> {
     EventLoop::of(object).ok_or_else(|| {
         raise!(

@@ -34,6 +34,20 @@ enum Action {
 }
 
 impl Action {
+    #[inline(always)]
+    fn kind(self) -> &'static crate::awaitable::Kind {
+        match self {
+            Action::Recv => &RECV,
+            Action::RecvInto => &RECV_INTO,
+            Action::RecvFrom => &RECVFROM,
+            Action::RecvFromInto => &RECVFROM_INTO,
+            Action::SendAll => &SENDALL,
+            Action::SendTo => &SENDTO,
+            Action::Accept => &ACCEPT,
+            Action::Writable => &WRITABLE,
+        }
+    }
+
     fn side(self) -> Side {
         match self {
             Action::SendAll | Action::SendTo | Action::Writable => Side::Write,
@@ -385,10 +399,10 @@ fn check(socket: &Any, event_loop: &EventLoop) -> PyResult<()> {
 /// The number of a socket; `EBADF` for one that is closed.
 #[inline]
 fn number(socket: &Any) -> PyResult<RawFd> {
-    RawFd::try_from(socket::descriptor(socket)?)
-        .ok()
-        .filter(|fd| *fd >= 0)
-        .ok_or_else(|| err::raise_os(&io::Error::from_raw_os_error(libc::EBADF)))
+    match socket::descriptor(socket)? {
+        fd if fd >= 0 => Ok(fd),
+        _ => Err(err::raise_os(&io::Error::from_raw_os_error(libc::EBADF))),
+    }
 }
 
 static RECV: crate::awaitable::Kind = SocketOperation::KIND;
@@ -408,21 +422,12 @@ struct Request<'a> {
     count: usize,
 }
 
+#[inline(always)]
 fn make(event_loop: &EventLoop, request: &Request<'_>) -> PyResult<Obj> {
-    let kind = match request.action {
-        Action::Recv => &RECV,
-        Action::RecvInto => &RECV_INTO,
-        Action::RecvFrom => &RECVFROM,
-        Action::RecvFromInto => &RECVFROM_INTO,
-        Action::SendAll => &SENDALL,
-        Action::SendTo => &SENDTO,
-        Action::Accept => &ACCEPT,
-        Action::Writable => &WRITABLE,
-    };
     let cell =
         |object: Option<&Any>| object.map_or_else(ObjCell::empty, |any| ObjCell::new(any.own()));
     let operation = SocketOperation::of_kind(
-        kind,
+        request.action.kind(),
         SocketOperationState {
             event_loop: ObjCell::new(event_loop.object()),
             socket: cell(request.socket),
@@ -456,6 +461,7 @@ macro_rules! operation {
     };
 }
 
+#[inline(always)]
 fn request(action: Action, socket: Option<&Any>, count: usize) -> Request<'_> {
     Request {
         action,

@@ -7,13 +7,14 @@ use super::feed::Feed;
 use super::receive::Received;
 use crate::kit::buffer::Buffer;
 use crate::kit::spare::SpareBytes;
-use crate::kit::{err, value, Any, Native, PyResult, Raised};
+use crate::kit::{err, value, Any, Native, Obj, PyResult, Raised};
 use crate::runtime::io::Side;
 use crate::runtime::work::Work;
 use crate::streams::protocol::StreamReaderProtocol;
 use crate::streams::reader::StreamReader;
 use crate::tls::TlsTransport;
 use crate::{intern, raise};
+use std::mem::MaybeUninit;
 
 /// How often a transport reads when every read fills the buffer, before others have their turn.
 const READS: usize = 4;
@@ -21,6 +22,15 @@ const READS: usize = 4;
 /// From this many bytes on, what comes next for a stream is left at the kernel until the coroutine that waits for it goes
 /// on: what all connections have received in a turn would not stay in the processor's cache.
 const LATER: usize = 4 * 1024;
+
+/// What became of a buffer that the protocol has offered.
+enum Offered {
+    /// The protocol was told; whether it was filled.
+    Used(PyResult<Obj>, bool),
+    Unused(Received),
+    /// It cannot be written to.
+    Unfit(Raised),
+}
 
 impl Channel {
     /// The descriptor is readable.
@@ -171,30 +181,57 @@ impl Channel {
         }
     }
 
-    /// Reads into the buffer that the protocol offers; says whether that was filled.
+    /// Reads into the buffer that the protocol offers; says whether that was filled. The connection's context is entered
+    /// once for both of the protocol's methods; whatever else comes of it has to happen outside.
     fn read_into_protocol(&self) -> PyResult<bool> {
-        let mut buffer = match self.ask_for_buffer() {
-            Ok(buffer) => buffer,
-            Err(raised) => return self.failed_call(raised, "get_buffer").map(|()| false),
-        };
-        let capacity = buffer.len();
-        let received = self.receive(buffer.space());
-        drop(buffer);
-        match received {
-            Received::Bytes(count) => {
-                let number = value::int(count as i64)?;
-                let told = self.base.call(intern!("buffer_updated"), &[&number]);
-                self.delivered(told, "buffer_updated")?;
-                Ok(count == capacity)
+        let offered = self.base.within(|| {
+            let hint = value::int(-1)?;
+            let buffer = self.base.tell(intern!("get_buffer"), &[&hint])?;
+            let (received, capacity) = match self.receive_offered(&buffer)? {
+                Ok(received) => received,
+                Err(raised) => return Ok(Offered::Unfit(raised)),
+            };
+            drop(buffer);
+            let Received::Bytes(count) = received else {
+                return Ok(Offered::Unused(received));
+            };
+            let told = value::int(count as i64)
+                .and_then(|number| self.base.tell(intern!("buffer_updated"), &[&number]));
+            Ok(Offered::Used(told, count == capacity))
+        });
+        match offered {
+            Ok(Offered::Used(told, filled)) => {
+                self.delivered(told, "buffer_updated").map(|()| filled)
             }
-            received => self.without_bytes(received).map(|()| false),
+            Ok(Offered::Unused(received)) => self.without_bytes(received).map(|()| false),
+            Ok(Offered::Unfit(raised)) => self.failed_read(raised).map(|()| false),
+            Err(raised) => self.failed_call(raised, "get_buffer").map(|()| false),
         }
     }
 
-    fn ask_for_buffer(&self) -> PyResult<Buffer> {
-        let hint = value::int(-1)?;
-        let offered = self.base.call(intern!("get_buffer"), &[&hint])?;
-        offered_buffer(&offered)
+    /// Receives into an object's buffer; says what, and how large that is. The error within is that of an object which
+    /// cannot be written to, found when the bytes were to be received.
+    #[inline]
+    fn receive_offered(&self, offered: &Any) -> PyResult<Result<(Received, usize), Raised>> {
+        let receive = |space: &mut [MaybeUninit<u8>]| (self.receive(space), space.len());
+        if let Some(done) = offered.with_bytearray_space(receive) {
+            return Ok(Ok(done));
+        }
+        match Buffer::writable(offered) {
+            Ok(mut buffer) if buffer.len() > 0 => Ok(Ok(receive(buffer.space()))),
+            Ok(_) => Err(empty_buffer()),
+            Err(raised) => {
+                err::discard(raised);
+                if offered.len()? == 0 {
+                    return Err(empty_buffer());
+                }
+                Ok(Err(raise!(
+                    err::type_error(),
+                    "recv_into() argument 1 must be read-write bytes-like object, not {}",
+                    offered.type_name()
+                )))
+            }
+        }
     }
 
     /// Reads encrypted bytes, which the TLS transport above decrypts where they are.
@@ -259,11 +296,14 @@ impl Channel {
         match received {
             Received::Bytes(_) | Received::Nothing => Ok(()),
             Received::Eof => self.end_of_stream(),
-            Received::Failed(error) => {
-                let message = format!("Fatal read error on {}", self.base.kind.what);
-                closing::fatal(&self.base, os_error(&error), &message)
-            }
+            Received::Failed(error) => self.failed_read(os_error(&error)),
         }
+    }
+
+    #[cold]
+    fn failed_read(&self, raised: Raised) -> PyResult<()> {
+        let message = format!("Fatal read error on {}", self.base.kind.what);
+        closing::fatal(&self.base, raised, &message)
     }
 
     /// The other end will send no more.
@@ -323,10 +363,15 @@ impl Channel {
 pub(crate) fn offered_buffer(offered: &Any) -> PyResult<Buffer> {
     let buffer = Buffer::writable(offered)?;
     if buffer.len() == 0 {
-        return Err(raise!(
-            err::runtime_error(),
-            "get_buffer() returned an empty buffer"
-        ));
+        return Err(empty_buffer());
     }
     Ok(buffer)
+}
+
+#[cold]
+fn empty_buffer() -> Raised {
+    raise!(
+        err::runtime_error(),
+        "get_buffer() returned an empty buffer"
+    )
 }
