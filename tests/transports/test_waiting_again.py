@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
 import ctypes
 import os
 import random
@@ -274,7 +275,7 @@ def test_a_socket_of_an_old_number_is_another(new_loop, make_pair):
 @both
 def test_a_duplicate_goes_on_where_the_original_was_closed(new_loop):
     async def main():
-        loop = asyncio.get_running_loop()
+        asyncio.get_running_loop()
         near, far = sockets(tcp_pair)
         await exchange(near, far)
         again = near.dup()
@@ -487,10 +488,8 @@ async def random_traffic(make_pair, seed):
                     rng.choice([loop.call_soon, lambda call: call()])(task.cancel)
                 elif len(sent) == len(received):
                     continue
-                try:
+                with contextlib.suppress(asyncio.CancelledError):
                     received += await task
-                except asyncio.CancelledError:
-                    pass
                 task = None
         far.close()
         if task is not None:

@@ -115,14 +115,14 @@ impl Awaitable for SocketOperation {
         let event_loop = self.event_loop()?;
         check(socket, event_loop)?;
         match self.action {
-            Action::Writable => return self.watch(),
+            Action::Writable => self.watch(),
             // With one message at a time, to try would be in vain.
             Action::Recv | Action::RecvInto
                 if event_loop
                     .descriptors
                     .expects_nothing(number(socket)?, socket) =>
             {
-                return self.watch()
+                self.watch()
             }
             _ => self.go_on(),
         }
