@@ -113,3 +113,85 @@ loop.run_until_complete(loop.shutdown_default_executor())
 loop.close()
 """,
     )
+
+
+def test_child_that_never_used_the_inherited_threads_exits(tmp_path):
+    check(
+        tmp_path,
+        """
+import time
+loop = ioxide.new_event_loop()
+job = loop.run_in_executor(None, time.sleep, 0.05)
+if (pid := os.fork()) == 0:
+    raise SystemExit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+loop.run_until_complete(job)
+loop.run_until_complete(loop.shutdown_default_executor())
+loop.close()
+""",
+    )
+
+
+def test_child_shuts_an_inherited_executor_down_without_its_threads(tmp_path):
+    check(
+        tmp_path,
+        """
+import time
+loop = ioxide.new_event_loop()
+job = loop.run_in_executor(None, time.sleep, 0.05)
+child(lambda: loop.run_until_complete(loop.shutdown_default_executor()))
+loop.run_until_complete(job)
+loop.run_until_complete(loop.shutdown_default_executor())
+loop.close()
+""",
+    )
+
+
+#: A pool whose threads have just been told that there is work, or that they may end: each of them takes a lock, which a
+#: child that is forked in this moment finds taken for ever. Not each child does; so there are many.
+CROWD = """
+from ioxide._executor import ThreadPool
+def crowd(size=16):
+    pool = ThreadPool(size)
+    for job in [pool.submit(all_here.wait) for _ in range(size)]:
+        job.result()
+    return pool
+import threading
+all_here = threading.Barrier(16)
+"""
+
+
+def test_child_drops_an_inherited_pool_in_the_midst_of_its_work(tmp_path):
+    check(
+        tmp_path,
+        CROWD
+        + """
+pool = crowd()
+def in_child():
+    global pool
+    del pool
+for _ in range(150):
+    jobs = [pool.submit(int) for _ in range(16)]
+    child(in_child)
+    for job in jobs:
+        job.result()
+pool.shutdown()
+""",
+    )
+
+
+def test_child_makes_a_pool_while_the_threads_of_others_were_ending(tmp_path):
+    check(
+        tmp_path,
+        CROWD
+        + """
+def in_child():
+    pool = ThreadPool(1)
+    assert pool.submit(abs, -3).result() == 3
+    pool.shutdown()
+for _ in range(150):
+    pool = crowd()
+    del pool
+    child(in_child)
+""",
+    )
