@@ -66,15 +66,11 @@ impl Call {
     }
 
     pub(crate) fn traverse(&self, visitor: &mut Visitor) {
-        for cell in self.cells() {
-            visitor.cell(cell);
-        }
+        visitor.cells(self.cells());
     }
 
     fn clear(&self) {
-        for cell in self.cells() {
-            cell.clear();
-        }
+        ObjCell::clear_all(self.cells());
     }
 }
 
@@ -111,16 +107,12 @@ unsafe impl Native for Job {
 
     fn traverse(&self, visitor: &mut Visitor) {
         self.call.traverse(visitor);
-        for cell in [&self.future, &self.event_loop, &self.outcome] {
-            visitor.cell(cell);
-        }
+        visitor.cells([&self.future, &self.event_loop, &self.outcome]);
     }
 
     fn clear(&self) {
         self.call.clear();
-        for cell in [&self.future, &self.event_loop, &self.outcome] {
-            cell.clear();
-        }
+        ObjCell::clear_all([&self.future, &self.event_loop, &self.outcome]);
     }
 }
 

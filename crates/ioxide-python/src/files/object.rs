@@ -66,15 +66,11 @@ impl Below {
     }
 
     pub(super) fn traverse(&self, visitor: &mut Visitor) {
-        for cell in [&self.file, &self.executor, &self.strand] {
-            visitor.cell(cell);
-        }
+        visitor.cells([&self.file, &self.executor, &self.strand]);
     }
 
     pub(super) fn clear(&self) {
-        for cell in [&self.file, &self.executor, &self.strand] {
-            cell.clear();
-        }
+        ObjCell::clear_all([&self.file, &self.executor, &self.strand]);
     }
 }
 

@@ -90,15 +90,11 @@ impl Awaitable for Operation {
                 call.traverse(visitor);
             }
         }
-        for cell in self.cells() {
-            visitor.cell(cell);
-        }
+        visitor.cells(self.cells());
     }
 
     fn unlink(&self) {
-        for cell in self.cells() {
-            cell.clear();
-        }
+        ObjCell::clear_all(self.cells());
     }
 
     fn start(&self) -> PyResult<Flow> {

@@ -24,7 +24,8 @@ pub(crate) use waiters::{Waiter, Waiters};
 
 use crate::kit::class::{Construct, FreeList};
 use crate::kit::{
-    err, ffi, value, Any, Args, Class, ClassSpec, Native, Obj, Own, PyResult, Signature, Visitor,
+    err, ffi, value, Any, Args, Class, ClassSpec, Native, Obj, ObjCell, Own, PyResult, Signature,
+    Visitor,
 };
 use crate::layout::{self, FutureBase};
 use crate::runtime::EventLoop;
@@ -164,7 +165,7 @@ pub(crate) fn extract_stack() -> PyResult<Obj> {
 
 pub(crate) fn traverse(future: FutureView<'_>, visitor: &mut Visitor) {
     let base = future.base;
-    for cell in [
+    visitor.cells([
         &base.event_loop,
         &base.c_callback0,
         &base.c_context0,
@@ -175,9 +176,7 @@ pub(crate) fn traverse(future: FutureView<'_>, visitor: &mut Visitor) {
         &base.source_tb,
         &base.cancel_msg,
         &base.cancelled_exc,
-    ] {
-        visitor.cell(cell);
-    }
+    ]);
     #[cfg(Py_3_14)]
     visitor.cell(&base.awaited_by);
     #[cfg(Py_3_13)]
@@ -187,7 +186,7 @@ pub(crate) fn traverse(future: FutureView<'_>, visitor: &mut Visitor) {
 
 pub(crate) fn clear(future: FutureView<'_>) {
     let base = future.base;
-    for cell in [
+    ObjCell::clear_all([
         &base.event_loop,
         &base.c_callback0,
         &base.c_context0,
@@ -198,9 +197,7 @@ pub(crate) fn clear(future: FutureView<'_>) {
         &base.source_tb,
         &base.cancel_msg,
         &base.cancelled_exc,
-    ] {
-        cell.clear();
-    }
+    ]);
     #[cfg(Py_3_14)]
     {
         base.awaited_by_is_set.set(0);

@@ -56,17 +56,13 @@ unsafe impl Native for Handle {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        for cell in self.cells() {
-            visitor.cell(cell);
-        }
+        visitor.cells(self.cells());
         self.context.traverse(visitor);
         self.details.traverse(visitor);
     }
 
     fn clear(&self) {
-        for cell in self.cells() {
-            cell.clear();
-        }
+        ObjCell::clear_all(self.cells());
         self.context.clear();
         self.details.clear();
     }

@@ -366,6 +366,13 @@ impl ObjCell {
     pub(crate) fn clear(&self) {
         drop(self.take());
     }
+
+    #[inline(always)]
+    pub(crate) fn clear_all<'a>(cells: impl IntoIterator<Item = &'a ObjCell>) {
+        for cell in cells {
+            cell.clear();
+        }
+    }
 }
 
 impl Drop for ObjCell {

@@ -34,15 +34,11 @@ unsafe impl Native for BaseProcess {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        for cell in self.cells() {
-            visitor.cell(cell);
-        }
+        visitor.cells(self.cells());
     }
 
     fn clear(&self) {
-        for cell in self.cells() {
-            cell.clear();
-        }
+        ObjCell::clear_all(self.cells());
     }
 }
 
@@ -154,15 +150,11 @@ unsafe impl Native for BaseProcessStreams {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        for cell in self.cells() {
-            visitor.cell(cell);
-        }
+        visitor.cells(self.cells());
     }
 
     fn clear(&self) {
-        for cell in self.cells() {
-            cell.clear();
-        }
+        ObjCell::clear_all(self.cells());
     }
 }
 

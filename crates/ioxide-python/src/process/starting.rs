@@ -64,16 +64,12 @@ impl Awaitable for Starting {
     }
 
     fn visit(&self, visitor: &mut Visitor) {
-        for cell in self.cells() {
-            visitor.cell(cell);
-        }
+        visitor.cells(self.cells());
         self.inner.traverse(visitor);
     }
 
     fn unlink(&self) {
-        for cell in self.cells() {
-            cell.clear();
-        }
+        ObjCell::clear_all(self.cells());
         self.inner.clear();
     }
 

@@ -86,9 +86,7 @@ unsafe impl Native for SubprocessTransport {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        for cell in self.cells() {
-            visitor.cell(cell);
-        }
+        visitor.cells(self.cells());
         for pipe in &self.pipes {
             visitor.cell(pipe);
         }
@@ -97,9 +95,7 @@ unsafe impl Native for SubprocessTransport {
     }
 
     fn clear(&self) {
-        for cell in self.cells() {
-            cell.clear();
-        }
+        ObjCell::clear_all(self.cells());
         for pipe in &self.pipes {
             pipe.clear();
         }

@@ -86,9 +86,7 @@ unsafe impl Native for EventLoop {
         self.executor.traverse(visitor);
         self.hub.traverse(visitor);
         self.generators.traverse(visitor);
-        for cell in [&self.exception_handler, &self.task_factory] {
-            visitor.cell(cell);
-        }
+        visitor.cells([&self.exception_handler, &self.task_factory]);
     }
 
     fn clear(&self) {
@@ -99,9 +97,7 @@ unsafe impl Native for EventLoop {
         self.executor.clear();
         self.hub.clear();
         self.generators.clear();
-        for cell in [&self.exception_handler, &self.task_factory] {
-            cell.clear();
-        }
+        ObjCell::clear_all([&self.exception_handler, &self.task_factory]);
     }
 
     fn finalize(&self) {

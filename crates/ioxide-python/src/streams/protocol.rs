@@ -60,16 +60,12 @@ unsafe impl Native for StreamReaderProtocol {
 
     fn traverse(&self, visitor: &mut Visitor) {
         self.flow.traverse(visitor);
-        for cell in self.cells() {
-            visitor.cell(cell);
-        }
+        visitor.cells(self.cells());
     }
 
     fn clear(&self) {
         self.flow.clear();
-        for cell in self.cells() {
-            cell.clear();
-        }
+        ObjCell::clear_all(self.cells());
     }
 }
 

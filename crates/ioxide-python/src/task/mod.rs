@@ -28,8 +28,8 @@ pub(crate) mod wake;
 use crate::future::{self, FutureView, Waiters};
 use crate::kit::class::{hide, reveal, Construct, FreeList};
 use crate::kit::{
-    context as contexts, err, ffi, value, Any, Args, Class, ClassSpec, Native, Obj, Own, PyResult,
-    Signature, Visitor,
+    context as contexts, err, ffi, value, Any, Args, Class, ClassSpec, Native, Obj, ObjCell, Own,
+    PyResult, Signature, Visitor,
 };
 use crate::layout::{self, TaskBase};
 use crate::runtime::work::Work;
@@ -68,26 +68,22 @@ unsafe impl Native for Task {
 
     fn traverse(&self, visitor: &mut Visitor) {
         future::traverse(self.view(), visitor);
-        for cell in [
+        visitor.cells([
             &self.base.fut_waiter,
             &self.base.coro,
             &self.base.name,
             &self.base.context,
-        ] {
-            visitor.cell(cell);
-        }
+        ]);
     }
 
     fn clear(&self) {
         future::clear(self.view());
-        for cell in [
+        ObjCell::clear_all([
             &self.base.fut_waiter,
             &self.base.coro,
             &self.base.name,
             &self.base.context,
-        ] {
-            cell.clear();
-        }
+        ]);
         #[cfg(Py_3_13)]
         crate::kit::class::clear_managed_dict(self.as_any());
     }

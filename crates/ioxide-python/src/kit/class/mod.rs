@@ -138,6 +138,13 @@ impl Visitor {
         self.raw(cell.raw());
     }
 
+    #[inline(always)]
+    pub(crate) fn cells<'a>(&mut self, cells: impl IntoIterator<Item = &'a ObjCell>) {
+        for cell in cells {
+            self.cell(cell);
+        }
+    }
+
     pub(crate) fn object(&mut self, object: &Any) {
         self.raw(object.raw());
     }
