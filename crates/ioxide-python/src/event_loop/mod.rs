@@ -469,6 +469,7 @@ pub(crate) fn build() -> PyResult<()> {
         .methods(crate::executor::methods())
         .getset(crate::executor::getset())
         .coroutines(crate::transport::operation::COROUTINES)
+        .coroutines(crate::transport::sendfile::COROUTINES)
         .methods(crate::transport::operation::loop_methods())
         .methods(crate::transport::sendfile::loop_methods())
         .getset([

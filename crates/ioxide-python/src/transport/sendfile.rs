@@ -248,6 +248,10 @@ fn sendfile(event_loop: &EventLoop, args: Args<'_>) -> PyResult<Obj> {
     Ok(body.make()?.into_obj())
 }
 
+/// As asyncio's, it is a coroutine function.
+pub(crate) const COROUTINES: [crate::kit::class::Shape; 1] =
+    [("_sock_sendfile_native", "(self, sock, file, offset, count)")];
+
 /// The loop's method.
 pub(crate) fn loop_methods() -> [ffi::PyMethodDef; 1] {
     [
