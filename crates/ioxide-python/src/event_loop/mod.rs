@@ -468,9 +468,9 @@ pub(crate) fn build() -> PyResult<()> {
         ])
         .methods(crate::executor::methods())
         .getset(crate::executor::getset())
-        .coroutines(crate::transport::operation::COROUTINES)
+        .coroutines(crate::transport::sock::COROUTINES)
         .coroutines(crate::transport::sendfile::COROUTINES)
-        .methods(crate::transport::operation::loop_methods())
+        .methods(crate::transport::sock::loop_methods())
         .methods(crate::transport::sendfile::loop_methods())
         .getset([
             crate::getter!(EventLoop, "_ready", EventLoop::ready_objects, "What waits for its turn."),

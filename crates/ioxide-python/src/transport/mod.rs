@@ -38,6 +38,7 @@ mod receive;
 pub(crate) mod rhythm;
 pub(crate) mod sendfile;
 pub(crate) mod server;
+pub(crate) mod sock;
 pub(crate) mod write;
 
 use crate::kit::{ffi, Any, Native, PyResult};

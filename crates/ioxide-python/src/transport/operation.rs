@@ -7,10 +7,7 @@ use super::create::native_loop;
 use crate::awaitable::{spec, Awaitable, Flow, Waiting};
 use crate::kit::buffer::Buffer;
 use crate::kit::class::FreeList;
-use crate::kit::{
-    err, ffi, socket, value, Any, Args, Class, Native, Obj, ObjCell, PyResult, Raised, Signature,
-    Visitor,
-};
+use crate::kit::{err, socket, value, Any, Class, Native, Obj, ObjCell, PyResult, Raised, Visitor};
 use crate::runtime::io::{refuse_transport, Side};
 use crate::runtime::EventLoop;
 use crate::{import, intern, raise};
@@ -21,7 +18,7 @@ use std::os::fd::RawFd;
 
 /// What is done.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Action {
+pub(super) enum Action {
     Recv,
     RecvInto,
     RecvFrom,
@@ -414,16 +411,18 @@ static SENDTO: crate::awaitable::Kind = SocketOperation::KIND.named("sock_sendto
 static ACCEPT: crate::awaitable::Kind = SocketOperation::KIND.named("sock_accept");
 static WRITABLE: crate::awaitable::Kind = SocketOperation::KIND.named("_sock_writable");
 
-struct Request<'a> {
-    action: Action,
-    socket: Option<&'a Any>,
-    data: Option<&'a Any>,
-    address: Option<&'a Any>,
-    count: usize,
+/// What a method of the loop was asked for.
+pub(super) struct Request<'a> {
+    pub(super) action: Action,
+    pub(super) socket: Option<&'a Any>,
+    pub(super) data: Option<&'a Any>,
+    pub(super) address: Option<&'a Any>,
+    pub(super) count: usize,
 }
 
+/// The awaitable.
 #[inline(always)]
-fn make(event_loop: &EventLoop, request: &Request<'_>) -> PyResult<Obj> {
+pub(super) fn make(event_loop: &EventLoop, request: &Request<'_>) -> PyResult<Obj> {
     let cell =
         |object: Option<&Any>| object.map_or_else(ObjCell::empty, |any| ObjCell::new(any.own()));
     let operation = SocketOperation::of_kind(
@@ -440,139 +439,6 @@ fn make(event_loop: &EventLoop, request: &Request<'_>) -> PyResult<Obj> {
         },
     );
     Ok(operation.make()?.into_obj())
-}
-
-/// A size that Python code gives.
-fn size(given: Option<&Any>, method: &str) -> PyResult<usize> {
-    let size = given.map_or(Ok(0), Any::to_i64)?;
-    usize::try_from(size).map_err(|_| raise!(err::value_error(), "negative buffersize in {method}"))
-}
-
-/// Binds `(sock, …)` and makes the operation.
-macro_rules! operation {
-    ($function:ident, $name:literal, [$($parameter:literal),*], $required:literal, $request:expr) => {
-        fn $function(event_loop: &EventLoop, args: Args<'_>) -> PyResult<Obj> {
-            const NAMES: &[&str] = &[$($parameter),*];
-            const SIGNATURE: Signature<{ NAMES.len() }> =
-                Signature::new($name, [$($parameter),*], $required);
-            let request: fn([Option<&Any>; NAMES.len()]) -> PyResult<Request<'_>> = $request;
-            make(event_loop, &request(args.bind(&SIGNATURE)?)?)
-        }
-    };
-}
-
-#[inline(always)]
-fn request(action: Action, socket: Option<&Any>, count: usize) -> Request<'_> {
-    Request {
-        action,
-        socket,
-        data: None,
-        address: None,
-        count,
-    }
-}
-
-operation!(recv, "sock_recv", ["sock", "n"], 2, |[sock, n]| {
-    Ok(request(Action::Recv, sock, size(n, "recv")?))
-});
-operation!(
-    recv_into,
-    "sock_recv_into",
-    ["sock", "buf"],
-    2,
-    |[sock, data]| {
-        Ok(Request {
-            data,
-            ..request(Action::RecvInto, sock, 0)
-        })
-    }
-);
-operation!(
-    recvfrom,
-    "sock_recvfrom",
-    ["sock", "bufsize"],
-    2,
-    |[sock, n]| { Ok(request(Action::RecvFrom, sock, size(n, "recvfrom")?)) }
-);
-operation!(
-    recvfrom_into,
-    "sock_recvfrom_into",
-    ["sock", "buf", "nbytes"],
-    2,
-    |[sock, data, n]| {
-        let count = match size(n, "recvfrom_into")? {
-            0 => data.map_or(Ok(0), Any::len)?,
-            count => count,
-        };
-        Ok(Request {
-            data,
-            ..request(Action::RecvFromInto, sock, count)
-        })
-    }
-);
-operation!(
-    sendall,
-    "sock_sendall",
-    ["sock", "data"],
-    2,
-    |[sock, data]| {
-        Ok(Request {
-            data,
-            ..request(Action::SendAll, sock, 0)
-        })
-    }
-);
-operation!(
-    sendto,
-    "sock_sendto",
-    ["sock", "data", "address"],
-    3,
-    |[sock, data, address]| {
-        Ok(Request {
-            data,
-            address,
-            ..request(Action::SendTo, sock, 0)
-        })
-    }
-);
-operation!(accept_method, "sock_accept", ["sock"], 1, |[sock]| {
-    Ok(request(Action::Accept, sock, 0))
-});
-operation!(writable, "_sock_writable", ["sock"], 1, |[sock]| {
-    Ok(request(Action::Writable, sock, 0))
-});
-
-/// Which of them are coroutine functions, with their signatures.
-pub(crate) const COROUTINES: [crate::kit::class::Shape; 7] = [
-    ("sock_recv", "(self, sock, n)"),
-    ("sock_recv_into", "(self, sock, buf)"),
-    ("sock_recvfrom", "(self, sock, bufsize)"),
-    ("sock_recvfrom_into", "(self, sock, buf, nbytes=0)"),
-    ("sock_sendall", "(self, sock, data)"),
-    ("sock_sendto", "(self, sock, data, address)"),
-    ("sock_accept", "(self, sock)"),
-];
-
-/// The loop's methods.
-pub(crate) fn loop_methods() -> Vec<ffi::PyMethodDef> {
-    vec![
-        crate::method!(args EventLoop, "sock_recv", recv,
-            "Receives up to n bytes from a non-blocking socket."),
-        crate::method!(args EventLoop, "sock_recv_into", recv_into,
-            "Receives into a buffer; returns how many bytes."),
-        crate::method!(args EventLoop, "sock_recvfrom", recvfrom,
-            "Receives a datagram; returns it and its sender."),
-        crate::method!(args EventLoop, "sock_recvfrom_into", recvfrom_into,
-            "Receives a datagram into a buffer; returns how many bytes and the sender."),
-        crate::method!(args EventLoop, "sock_sendall", sendall,
-            "Sends all of the data."),
-        crate::method!(args EventLoop, "sock_sendto", sendto,
-            "Sends a datagram to the address; returns how many bytes."),
-        crate::method!(args EventLoop, "sock_accept", accept_method,
-            "Accepts a connection; returns its socket, non-blocking, and the peer's address."),
-        crate::method!(args EventLoop, "_sock_writable", writable,
-            "Waits until the socket takes bytes, or has failed."),
-    ]
 }
 
 pub(super) fn build() -> PyResult<()> {

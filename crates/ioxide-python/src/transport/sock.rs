@@ -1,0 +1,139 @@
+//! The loop's methods `sock_recv()` and its kin, which make the awaitables of [`operation`](super::operation).
+
+use super::operation::{make, Action, Request};
+use crate::kit::{err, ffi, Any, Args, Obj, PyResult, Signature};
+use crate::raise;
+use crate::runtime::EventLoop;
+
+/// A size that Python code gives.
+fn size(given: Option<&Any>, method: &str) -> PyResult<usize> {
+    let size = given.map_or(Ok(0), Any::to_i64)?;
+    usize::try_from(size).map_err(|_| raise!(err::value_error(), "negative buffersize in {method}"))
+}
+
+/// Binds `(sock, …)` and makes the operation.
+macro_rules! operation {
+    ($function:ident, $name:literal, [$($parameter:literal),*], $required:literal, $request:expr) => {
+        fn $function(event_loop: &EventLoop, args: Args<'_>) -> PyResult<Obj> {
+            const NAMES: &[&str] = &[$($parameter),*];
+            const SIGNATURE: Signature<{ NAMES.len() }> =
+                Signature::new($name, [$($parameter),*], $required);
+            let request: fn([Option<&Any>; NAMES.len()]) -> PyResult<Request<'_>> = $request;
+            make(event_loop, &request(args.bind(&SIGNATURE)?)?)
+        }
+    };
+}
+
+#[inline(always)]
+fn request(action: Action, socket: Option<&Any>, count: usize) -> Request<'_> {
+    Request {
+        action,
+        socket,
+        data: None,
+        address: None,
+        count,
+    }
+}
+
+operation!(recv, "sock_recv", ["sock", "n"], 2, |[sock, n]| {
+    Ok(request(Action::Recv, sock, size(n, "recv")?))
+});
+operation!(
+    recv_into,
+    "sock_recv_into",
+    ["sock", "buf"],
+    2,
+    |[sock, data]| {
+        Ok(Request {
+            data,
+            ..request(Action::RecvInto, sock, 0)
+        })
+    }
+);
+operation!(
+    recvfrom,
+    "sock_recvfrom",
+    ["sock", "bufsize"],
+    2,
+    |[sock, n]| { Ok(request(Action::RecvFrom, sock, size(n, "recvfrom")?)) }
+);
+operation!(
+    recvfrom_into,
+    "sock_recvfrom_into",
+    ["sock", "buf", "nbytes"],
+    2,
+    |[sock, data, n]| {
+        let count = match size(n, "recvfrom_into")? {
+            0 => data.map_or(Ok(0), Any::len)?,
+            count => count,
+        };
+        Ok(Request {
+            data,
+            ..request(Action::RecvFromInto, sock, count)
+        })
+    }
+);
+operation!(
+    sendall,
+    "sock_sendall",
+    ["sock", "data"],
+    2,
+    |[sock, data]| {
+        Ok(Request {
+            data,
+            ..request(Action::SendAll, sock, 0)
+        })
+    }
+);
+operation!(
+    sendto,
+    "sock_sendto",
+    ["sock", "data", "address"],
+    3,
+    |[sock, data, address]| {
+        Ok(Request {
+            data,
+            address,
+            ..request(Action::SendTo, sock, 0)
+        })
+    }
+);
+operation!(accept_method, "sock_accept", ["sock"], 1, |[sock]| {
+    Ok(request(Action::Accept, sock, 0))
+});
+operation!(writable, "_sock_writable", ["sock"], 1, |[sock]| {
+    Ok(request(Action::Writable, sock, 0))
+});
+
+/// Which of them are coroutine functions, with their signatures.
+pub(crate) const COROUTINES: [crate::kit::class::Shape; 7] = [
+    ("sock_recv", "(self, sock, n)"),
+    ("sock_recv_into", "(self, sock, buf)"),
+    ("sock_recvfrom", "(self, sock, bufsize)"),
+    ("sock_recvfrom_into", "(self, sock, buf, nbytes=0)"),
+    ("sock_sendall", "(self, sock, data)"),
+    ("sock_sendto", "(self, sock, data, address)"),
+    ("sock_accept", "(self, sock)"),
+];
+
+/// The loop's methods.
+pub(crate) fn loop_methods() -> Vec<ffi::PyMethodDef> {
+    vec![
+        crate::method!(args EventLoop, "sock_recv", recv,
+            "Receives up to n bytes from a non-blocking socket."),
+        crate::method!(args EventLoop, "sock_recv_into", recv_into,
+            "Receives into a buffer; returns how many bytes."),
+        crate::method!(args EventLoop, "sock_recvfrom", recvfrom,
+            "Receives a datagram; returns it and its sender."),
+        crate::method!(args EventLoop, "sock_recvfrom_into", recvfrom_into,
+            "Receives a datagram into a buffer; returns how many bytes and the sender."),
+        crate::method!(args EventLoop, "sock_sendall", sendall,
+            "Sends all of the data."),
+        crate::method!(args EventLoop, "sock_sendto", sendto,
+            "Sends a datagram to the address; returns how many bytes."),
+        crate::method!(args EventLoop, "sock_accept", accept_method,
+            "Accepts a connection; returns its socket, non-blocking, and the peer's address."),
+        crate::method!(args EventLoop, "_sock_writable", writable,
+            "Waits until the socket takes bytes, or has failed."),
+    ]
+}
