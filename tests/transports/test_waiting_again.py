@@ -451,6 +451,31 @@ def test_what_a_handler_of_signals_interrupts_is_told_later(new_loop):
         loop.close()
 
 
+@both
+@pytest.mark.parametrize("make_pair", [*PAIRS.values(), datagram_pair], ids=[*PAIRS, "datagrams"])
+def test_messages_come_whole_whatever_the_last_ones_were(new_loop, make_pair):
+    async def main():
+        loop = asyncio.get_running_loop()
+        near, far = sockets(make_pair)
+        rng = random.Random(1)
+        kept = []
+        with near, far:
+            for size in [5000, 5000, 5001, 9000, 100, 6000, 60_000, 4096, 1, 20_000, 3000, 4097]:
+                for limit in (size + 1, size, 65_536):
+                    message = rng.randbytes(size)
+                    receive = loop.create_task(loop.sock_recv(near, limit))
+                    await turns(1)
+                    assert far.send(message) == size
+                    kept.append((await receive, message))
+            if make_pair is not datagram_pair:
+                far.shutdown(socket.SHUT_WR)
+                assert await loop.sock_recv(near, 65_536) == b""
+        # What the program has stays as it is.
+        assert all(received == message for received, message in kept)
+
+    run(main(), new_loop)
+
+
 async def random_traffic(make_pair, seed):
     """Chunks of all sizes against receives of all sizes, which are cancelled at random."""
     loop = asyncio.get_running_loop()

@@ -94,6 +94,29 @@ pub fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     })
 }
 
+/// As [`recv`], into one buffer and what does not fit into another, with one call, so that datagrams stay whole; returns
+/// how many bytes at the start of both together are initialised now.
+#[inline]
+pub fn recv_two(
+    fd: RawFd,
+    first: &mut [MaybeUninit<u8>],
+    second: &mut [MaybeUninit<u8>],
+) -> io::Result<usize> {
+    let vector = |buffer: &mut [MaybeUninit<u8>]| libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    let mut vectors = [vector(first), vector(second)];
+    // SAFETY: an all-zero msghdr is a valid one without address, data and control part.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = vectors.as_mut_ptr();
+    message.msg_iovlen = vectors.len() as _;
+    retry(|| {
+        // SAFETY: both vectors are valid for writes of their lengths.
+        check_len(unsafe { libc::recvmsg(fd, &mut message, libc::MSG_DONTWAIT) })
+    })
+}
+
 /// How many bytes can be read from a socket or a pipe at once.
 pub fn readable(fd: RawFd) -> io::Result<usize> {
     let mut count: libc::c_int = 0;

@@ -45,6 +45,8 @@ pub(super) struct Edge {
     special: bool,
     /// Whether it is TCP, once that was asked.
     tcp: Option<bool>,
+    /// How many bytes the last read brought.
+    last: usize,
 }
 
 impl Edge {
@@ -55,6 +57,7 @@ impl Edge {
             found: Found::Empty,
             special: false,
             tcp: None,
+            last: self.last,
         };
     }
 
@@ -103,10 +106,21 @@ impl Descriptors {
         self.found(fd, Found::Empty);
     }
 
-    /// A read has brought less than it could hold.
+    /// A read has brought so many bytes of those that were wanted. The end says nothing of what is left.
     #[inline]
-    pub(crate) fn found_little(&self, fd: RawFd) {
-        self.found(fd, Found::Short);
+    pub(crate) fn has_read(&self, fd: RawFd, count: usize, wanted: usize) {
+        if let Some(entry) = self.entry(fd) {
+            entry.edge.last = count;
+            if (1..wanted).contains(&count) {
+                entry.edge.found = Found::Short;
+            }
+        }
+    }
+
+    /// How many bytes the last read under this number brought, which is a guess at the next.
+    #[inline]
+    pub(crate) fn last_read(&self, fd: RawFd) -> usize {
+        self.entry(fd).map_or(0, |entry| entry.edge.last)
     }
 
     // Which socket it was need not be asked: what was found matters only to the one that the registration is for, and

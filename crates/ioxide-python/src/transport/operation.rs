@@ -7,6 +7,7 @@ use super::create::native_loop;
 use crate::awaitable::{spec, Awaitable, Flow, Waiting};
 use crate::kit::buffer::Buffer;
 use crate::kit::class::FreeList;
+use crate::kit::spare::SpareBytes;
 use crate::kit::{err, socket, value, Any, Class, Native, Obj, ObjCell, PyResult, Raised, Visitor};
 use crate::runtime::io::{refuse_transport, Side};
 use crate::runtime::EventLoop;
@@ -52,6 +53,10 @@ impl Action {
         }
     }
 }
+
+/// Where so many bytes or more are expected, they are received into the object that the program gets: to copy them would
+/// cost more than the longer call.
+const DIRECT: usize = 4 * 1024;
 
 /// The awaitable of an operation.
 pub(crate) type SocketOperation = Waiting<SocketOperationState>;
@@ -213,18 +218,52 @@ impl SocketOperation {
         if wanted > space.len() {
             return self.ask(socket, intern!("recv"), &[&*value::int(wanted as i64)?]);
         }
+        let expected = event_loop.descriptors.last_read(fd);
+        if expected >= DIRECT && expected < wanted {
+            return self.recv_foreseen(fd, event_loop, expected + 1);
+        }
         match sys::recv(fd, &mut space[..wanted]) {
             Ok(count) => {
-                self.has_read(fd, count, wanted)?;
+                event_loop.descriptors.has_read(fd, count, wanted);
                 // SAFETY: the kernel has initialised as many bytes as it counts.
                 let bytes = unsafe { space[..count].assume_init_ref() };
                 let message = event_loop.hub.messages.copy(bytes)?;
-                let given = message.bytes().clone();
-                event_loop.hub.messages.keep(message);
-                Ok(Attempt::Done(given))
+                Ok(given(event_loop, message))
             }
             Err(error) => self.blocked_or_raised(fd, &error),
         }
+    }
+
+    /// Receives right into the object that the program gets, and what it has no room for into the shared buffer.
+    fn recv_foreseen(&self, fd: RawFd, event_loop: &EventLoop, room: usize) -> PyResult<Attempt> {
+        let wanted = self.count.get();
+        let messages = &event_loop.hub.messages;
+        let mut message = messages.with_room(room)?;
+        let more = event_loop.hub.buffer();
+        let mut total = 0;
+        let received = message.fill(|space| {
+            let room = wanted.min(space.len());
+            let more = &mut more[..wanted - room];
+            total = sys::recv_two(fd, &mut space[..room], more)?;
+            Ok(total.min(room))
+        });
+        let count = match received {
+            Ok(count) => count,
+            Err(error) => {
+                messages.keep(message);
+                return self.blocked_or_raised(fd, &error);
+            }
+        };
+        event_loop.descriptors.has_read(fd, total, wanted);
+        if total == count && count >= message.room() / 2 {
+            return Ok(given(event_loop, message));
+        }
+        // Longer, or so much shorter that whoever keeps it would keep much more memory than it needs.
+        // SAFETY: the kernel has initialised as many bytes as it counts.
+        let rest = unsafe { more[..total - count].assume_init_ref() };
+        let copied = messages.joined(message.bytes().bytes_content(), rest);
+        messages.keep(message);
+        Ok(given(event_loop, copied?))
     }
 
     fn recv_into(&self, socket: &Any) -> PyResult<Attempt> {
@@ -232,20 +271,13 @@ impl SocketOperation {
         let mut view = Buffer::writable(held(&self.data))?;
         match sys::recv(fd, view.space()) {
             Ok(count) => {
-                self.has_read(fd, count, view.len())?;
+                self.event_loop()?
+                    .descriptors
+                    .has_read(fd, count, view.len());
                 value::int(count as i64).map(Attempt::Done)
             }
             Err(error) => self.blocked_or_raised(fd, &error),
         }
-    }
-
-    /// Notes what a read says of what is left: of an end, nothing.
-    #[inline]
-    fn has_read(&self, fd: RawFd, count: usize, wanted: usize) -> PyResult<()> {
-        if (1..wanted).contains(&count) {
-            self.event_loop()?.descriptors.found_little(fd);
-        }
-        Ok(())
     }
 
     /// Sends on until all has gone or the kernel takes no more.
@@ -367,6 +399,14 @@ impl SocketOperation {
             event_loop.unwatch_own(fd, self.action.side(), self.as_any());
         }
     }
+}
+
+/// The object that was received, as the program gets it.
+#[inline]
+fn given(event_loop: &EventLoop, message: SpareBytes) -> Attempt {
+    let bytes = message.bytes().clone();
+    event_loop.hub.messages.keep(message);
+    Attempt::Done(bytes)
 }
 
 /// What a cell of an operation that somebody is using holds.
