@@ -29,7 +29,7 @@ def runner():
 async def connect():
     """A reader and a writer, the socket of the other end, and a habit of large messages."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        reader, writer = await ioxide.open_connection(*listener.getsockname())
         peer, _ = listener.accept()
     await waiting(reader.readexactly(2 * LARGE), lambda: peer.sendall(bytes(2 * LARGE)))
     return reader, writer, peer

@@ -9,6 +9,8 @@ import socket
 import pytest
 from hypothesis import given, settings, strategies as st
 
+import ioxide
+
 from .peers import both, pair, run, turns
 
 
@@ -291,7 +293,9 @@ def test_a_message_that_is_kept_does_not_change_with_the_next(new_loop, keep, si
 
 
 async def read_from_stream(ours):
-    reader, writer = await asyncio.open_connection(sock=ours)
+    ioxides = isinstance(asyncio.get_running_loop(), ioxide.EventLoop)
+    library = ioxide if ioxides else asyncio
+    reader, writer = await library.open_connection(sock=ours)
     return lambda: reader.read(100_000), writer.close
 
 
@@ -344,7 +348,7 @@ def test_what_was_written_is_not_overwritten_while_it_waits():
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        reader, writer = await asyncio.open_connection(sock=ours)
+        reader, writer = await ioxide.open_connection(sock=ours)
         theirs.setblocking(False)
         loop = asyncio.get_running_loop()
         with theirs:
