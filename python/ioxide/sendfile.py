@@ -31,8 +31,13 @@ class SendfileMethods(BaseLoop):
     ) -> int:
         """Send a file, or `count` bytes of it, over a transport; return how many bytes were sent.
 
+        The file, opened in binary mode, is sent from the byte `offset` on, and its position is
+        behind what was sent afterwards, also when this is cancelled or fails. Nothing is read from
+        the transport meanwhile.
+
         Where the kernel cannot, as with TLS, it is read and written, unless `fallback` is False:
-        then RuntimeError or SendfileNotAvailableError is raised.
+        then RuntimeError or SendfileNotAvailableError is raised. ConnectionError and other OSErrors
+        say that the connection was lost.
         """
         if transport.is_closing():
             raise RuntimeError("Transport is closing")
@@ -96,7 +101,11 @@ class SendfileMethods(BaseLoop):
         *,
         fallback: bool | None = True,
     ) -> int:
-        """Send a file, or `count` bytes of it, over a socket; return how many bytes were sent."""
+        """Send a file, or `count` bytes of it, over a socket; return how many bytes were sent.
+
+        As `sendfile` otherwise. ValueError for a socket of another kind than SOCK_STREAM, and in
+        debug mode for one that blocks.
+        """
         if self.get_debug() and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
         refuse_tls_socket(sock)

@@ -392,9 +392,10 @@ pub(crate) fn build() -> PyResult<()> {
         )
         .methods([
             crate::method!(noargs EventLoop, "run_forever", lifecycle::run_forever,
-                "Runs until stop() is called."),
+                "Runs until stop() is called; RuntimeError if the loop is closed, or if this or another one runs in \
+                    this thread."),
             crate::method!(noargs EventLoop, "stop", EventLoop::stop,
-                "Ends the loop after this turn."),
+                "Ends the loop after this turn. Not thread-safe."),
             crate::method!(noargs EventLoop, "is_running", EventLoop::is_running,
                 "Whether the loop runs."),
             crate::method!(noargs EventLoop, "is_closed", EventLoop::is_closed,
@@ -404,15 +405,16 @@ pub(crate) fn build() -> PyResult<()> {
             crate::method!(noargs EventLoop, "time",
                 |this: &EventLoop| this.clock.own_seconds(), "The loop's clock, in seconds."),
             crate::method!(leading EventLoop, "call_soon", ["callback"], EventLoop::call_soon,
-                "Calls callback(*args) in the next turn. Not thread-safe."),
+                "Calls callback(*args) in the next turn, in context or a copy of the current one; a Handle. Not \
+                    thread-safe."),
             crate::method!(leading EventLoop, "call_soon_threadsafe", ["callback"], EventLoop::call_soon_threadsafe,
-                "As call_soon, from any thread."),
+                "As call_soon, from any thread; wakes the loop."),
             crate::method!(onearg EventLoop, "_add_callback_signalsafe",
                 EventLoop::add_ready_handle, "Makes a Handle ready."),
             crate::method!(leading EventLoop, "call_later", ["delay", "callback"], EventLoop::call_later,
-                "Calls callback(*args) after delay seconds."),
+                "Calls callback(*args) after delay seconds; a TimerHandle. TypeError for None. Not thread-safe."),
             crate::method!(leading EventLoop, "call_at", ["when", "callback"], EventLoop::call_at,
-                "Calls callback(*args) when time() has reached when."),
+                "Calls callback(*args) when time() has reached when, in seconds; a TimerHandle. Not thread-safe."),
             crate::method!(noargs EventLoop, "create_future", EventLoop::create_future,
                 "A pending Future of this loop."),
             crate::method!(leading EventLoop, "create_task", ["coro"], EventLoop::create_task,
@@ -431,12 +433,14 @@ pub(crate) fn build() -> PyResult<()> {
                 |this: &EventLoop, args: Args<'_>| -> PyResult<()> {
                     this.add_callback(Side::Read, "add_reader", args).map(drop)
                 },
-                "Calls callback(*args) whenever fd is readable."),
+                "Calls callback(*args) whenever fd is readable. RuntimeError for what is a transport's, ValueError \
+                    for what is no descriptor."),
             crate::method!(leading EventLoop, "add_writer", ["fd", "callback"],
                 |this: &EventLoop, args: Args<'_>| -> PyResult<()> {
                     this.add_callback(Side::Write, "add_writer", args).map(drop)
                 },
-                "Calls callback(*args) whenever fd is writable."),
+                "Calls callback(*args) whenever fd is writable. RuntimeError for what is a transport's, ValueError \
+                    for what is no descriptor."),
             crate::method!(given EventLoop, "remove_reader", "fd",
                 |this: &EventLoop, fd: &Any| io::remove_callback(this, Side::Read, fd),
                 "Ends add_reader; False if there was none."),

@@ -370,7 +370,8 @@ fn broken(message: &str) -> Raised {
 pub(super) fn build() -> PyResult<()> {
     waiters::spec::<BarrierCall>(c"ioxide.BarrierCall").build(&CALL)?;
     ClassSpec::new::<Barrier>(c"ioxide.Barrier")
-        .doc(c"Lets a fixed number of tasks wait for each other.")
+        .doc(c"Lets a fixed number of tasks wait for each other.\n\nparties: how many; ValueError if less than \
+            one.\n\nNot thread-safe: other threads use it by loop.call_soon_threadsafe().")
         .short_name()
         .constructible::<Barrier>()
         .dict(offset_of!(Barrier, dict))
@@ -379,7 +380,8 @@ pub(super) fn build() -> PyResult<()> {
         .coroutines([("wait", "(self)"), ("reset", "(self)"), ("abort", "(self)")])
         .methods([
             crate::method!(noargs Barrier, "wait", |this: &Barrier| this.call(Errand::Wait),
-                "Waits until all parties have called this; returns a number from 0 to parties - 1."),
+                "Waits until all parties have called this; returns a number from 0 to parties - 1. \
+                    BrokenBarrierError if it is reset or aborted."),
             crate::method!(noargs Barrier, "reset", |this: &Barrier| this.call(Errand::Reset),
                 "Empties the barrier; those who wait get BrokenBarrierError."),
             crate::method!(noargs Barrier, "abort", |this: &Barrier| this.call(Errand::Abort),

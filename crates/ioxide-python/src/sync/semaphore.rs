@@ -239,7 +239,9 @@ impl Construct for BoundedSemaphore {
 pub(super) fn build() -> PyResult<()> {
     acquire::build::<Semaphore>(c"ioxide.SemaphoreAcquire")?;
     let semaphore = ClassSpec::new::<Semaphore>(c"ioxide.Semaphore")
-        .doc(c"A counter: acquire() takes one and waits while there is none, release() puts one back.")
+        .doc(c"A counter: acquire() takes one and waits while there is none, release() puts one back.\n\nvalue: how \
+            many there are at first, 1 by default; ValueError if negative.\n\nNot thread-safe: \
+            other threads use it by loop.call_soon_threadsafe().")
         .short_name()
         .constructible::<Semaphore>()
         .dict(offset_of!(Semaphore, dict))
@@ -252,7 +254,7 @@ pub(super) fn build() -> PyResult<()> {
             crate::method!(noargs Semaphore, "acquire", acquire::acquire::<Semaphore>,
                 "Waits until the counter is above zero, takes one and returns True."),
             crate::method!(noargs Semaphore, "release", Semaphore::release,
-                "Puts one back and wakes who is next."),
+                "Puts one back and wakes who is next; ValueError if a BoundedSemaphore had all."),
             crate::method!(noargs Semaphore, "__aenter__", acquire::enter::<Semaphore>, "Acquires."),
             crate::method!(args Semaphore, "__aexit__",
                 |this: &Semaphore, _: Args<'_>| acquire::exit(this), "Releases."),

@@ -197,7 +197,8 @@ impl Condition {
 pub(super) fn build() -> PyResult<()> {
     waiting::build()?;
     ClassSpec::new::<Condition>(c"ioxide.Condition")
-        .doc(c"Lets tasks that hold a lock wait, without it, until another task notifies them.")
+        .doc(c"Lets tasks that hold a lock wait, without it, until another task notifies them.\n\nlock: the Lock, by \
+            default a new one.\n\nNot thread-safe: other threads use it by loop.call_soon_threadsafe().")
         .short_name()
         .constructible::<Condition>()
         .dict(offset_of!(Condition, dict))
@@ -209,13 +210,14 @@ pub(super) fn build() -> PyResult<()> {
             crate::method!(noargs Condition, "acquire", Condition::acquire, "The lock's acquire()."),
             crate::method!(noargs Condition, "release", Condition::release, "The lock's release()."),
             crate::method!(noargs Condition, "wait", Condition::wait,
-                "Gives the lock up, waits to be notified, and returns True holding the lock again."),
+                "Gives the lock up, waits to be notified, and returns True holding the lock again; RuntimeError \
+                    without the lock."),
             crate::method!(given Condition, "wait_for", "predicate", Condition::wait_for,
-                "Waits until predicate() is true, and returns what it returned."),
+                "Waits until predicate() is true, asked after each notification, and returns what it returned."),
             crate::method!(args Condition, "notify", Condition::notify,
-                "Wakes n of those who wait; the lock must be held."),
+                "Wakes n of those who wait, 1 by default; RuntimeError without the lock."),
             crate::method!(noargs Condition, "notify_all", Condition::notify_all,
-                "Wakes all who wait; the lock must be held."),
+                "Wakes all who wait; RuntimeError without the lock."),
             crate::method!(onearg Condition, "_notify", |this: &Condition, count: &Any| -> PyResult<()> {
                 this.notify_some(usize::try_from(count.to_i64()?).unwrap_or(0))
             }, "As notify(), whoever holds the lock."),

@@ -11,18 +11,21 @@ fn methods() -> [ffi::PyMethodDef; 16] {
         method!(noargs Queue, "qsize", Queue::qsize, "How many items there are."),
         method!(noargs Queue, "empty", Queue::empty, "Whether there is no item."),
         method!(noargs Queue, "full", Queue::full, "Whether there are maxsize items."),
-        method!(given Queue, "put", "item", Queue::put, "Waits for room and puts the item."),
+        method!(given Queue, "put", "item", Queue::put, "Waits for room and puts the item; QueueShutDown after \
+            shutdown()."),
         method!(given Queue, "put_nowait", "item", Queue::put_nowait,
-            "Puts the item; QueueFull if there is no room."),
-        method!(noargs Queue, "get", Queue::get, "Waits for an item, takes and returns it."),
+            "Puts the item; QueueFull if there is no room, QueueShutDown after shutdown()."),
+        method!(noargs Queue, "get", Queue::get, "Waits for an item, takes and returns it; QueueShutDown if there is \
+            none and none will come."),
         method!(noargs Queue, "get_nowait", Queue::get_nowait,
-            "Takes and returns an item; QueueEmpty if there is none."),
+            "Takes and returns an item; QueueEmpty if there is none, QueueShutDown if none will come."),
         method!(noargs Queue, "task_done", Queue::task_done,
-            "Says that the work on an item is done, for join()."),
+            "Says that the work on an item is done, for join(); ValueError if that was said of all already."),
         method!(noargs Queue, "join", Queue::join,
             "Waits until task_done() was called for every item that was put."),
         method!(args Queue, "shutdown", Queue::shutdown,
-            "Ends put() with QueueShutDown, and get() when the queue is empty, or at once."),
+            "Ends put() with QueueShutDown, and get() once the queue is empty; with immediate=True the queue is \
+                emptied first."),
         method!(onearg Queue, "_init", |this: &Queue, _: &Any| this.store.reset(this.order),
             "Makes the store; may be overridden."),
         method!(noargs Queue, "_get", |this: &Queue| this.store.take(this.order),
@@ -115,7 +118,8 @@ fn set_unfinished(this: &Queue, count: Option<&Any>) -> PyResult<()> {
 
 pub(super) fn build() -> PyResult<()> {
     let queue = ClassSpec::new::<Queue>(c"ioxide.Queue")
-        .doc(c"Items that producers put and consumers get, the oldest first.\n\nmaxsize: how many there may be; 0 or less for any number.")
+        .doc(c"Items that producers put and consumers get, the oldest first.\n\nmaxsize: how many there may be; 0 or \
+            less, the default, for any number.\n\nNot thread-safe: other threads use it by loop.call_soon_threadsafe().")
         .short_name()
         .constructible::<Queue>()
         .dict(offset_of!(Queue, dict))
