@@ -244,8 +244,8 @@ PART = rf"(?:an? )?(?:{'|'.join(PARTS)})"
 #: What the README says, and the figures that it says it of.
 CLAIMS = {
     rf"({PART}) of asyncio's time for tasks": lambda: [group_of("tasks")],
-    rf"({PART}) for locks and queues": lambda: [group_of("sync")],
-    rf"({PART}) for callbacks and timers": lambda: [group_of("callbacks"), group_of("timers")],
+    rf"({PART}) for locks, queues and timers": lambda: [group_of("sync"), group_of("timers")],
+    rf"({PART}) for callbacks": lambda: [group_of("callbacks")],
     rf"an idle task takes ({PART})(?: of)? the memory": lambda: rows_of("mem_idle_task"),
     rf"echoes of 1 KB come ({AMOUNT}) to ({AMOUNT}) times as quick as asyncio's": lambda: rows_of(
         "tcp_(proto|streams)_1k_.*"
