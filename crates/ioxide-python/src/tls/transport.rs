@@ -82,16 +82,12 @@ unsafe impl Native for TlsTransport {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        for cell in self.cells() {
-            visitor.cell(cell);
-        }
+        visitor.cells(self.cells());
         self.engine.traverse(visitor);
     }
 
     fn clear(&self) {
-        for cell in self.cells() {
-            cell.clear();
-        }
+        ObjCell::clear_all(self.cells());
         self.engine.clear();
     }
 

@@ -134,18 +134,14 @@ impl Base {
     }
 
     pub(super) fn traverse(&self, visitor: &mut Visitor) {
-        for cell in self.cells() {
-            visitor.cell(cell);
-        }
+        visitor.cells(self.cells());
         self.descriptor.traverse(visitor);
     }
 
     pub(super) fn clear(&self) {
         self.leave();
         super::server::detach(self);
-        for cell in self.cells() {
-            cell.clear();
-        }
+        ObjCell::clear_all(self.cells());
         self.descriptor.clear();
     }
 

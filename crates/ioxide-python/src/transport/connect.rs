@@ -80,9 +80,7 @@ impl Awaitable for Connection {
     }
 
     fn visit(&self, visitor: &mut Visitor) {
-        for cell in self.cells() {
-            visitor.cell(cell);
-        }
+        visitor.cells(self.cells());
         // SAFETY: the borrow ends before anything else runs.
         if let Some(descriptor) = unsafe { &*self.descriptor.get() } {
             descriptor.traverse(visitor);
@@ -90,9 +88,7 @@ impl Awaitable for Connection {
     }
 
     fn unlink(&self) {
-        for cell in self.cells() {
-            cell.clear();
-        }
+        ObjCell::clear_all(self.cells());
         drop(self.take_descriptor());
     }
 

@@ -56,15 +56,11 @@ unsafe impl Native for Listener {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        for cell in self.cells() {
-            visitor.cell(cell);
-        }
+        visitor.cells(self.cells());
     }
 
     fn clear(&self) {
-        for cell in self.cells() {
-            cell.clear();
-        }
+        ObjCell::clear_all(self.cells());
     }
 }
 

@@ -55,15 +55,11 @@ impl Awaitable for Sending {
     }
 
     fn visit(&self, visitor: &mut Visitor) {
-        for cell in self.cells() {
-            visitor.cell(cell);
-        }
+        visitor.cells(self.cells());
     }
 
     fn unlink(&self) {
-        for cell in self.cells() {
-            cell.clear();
-        }
+        ObjCell::clear_all(self.cells());
     }
 
     fn start(&self) -> PyResult<Flow> {
