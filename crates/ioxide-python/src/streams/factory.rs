@@ -1,12 +1,123 @@
-//! What makes a server's stream protocols, one for each connection.
+//! The making of stream protocols: as a program asks for one, for each kind of connection, and by a server, one for
+//! each of its clients.
 
+use super::flow::Flow;
 use super::protocol::StreamReaderProtocol;
 use super::reader::StreamReader;
-use crate::kit::class::{self, Construct};
+use crate::kit::class::{self, Construct, WeakList};
 use crate::kit::{
-    ffi, Any, Args, Class, ClassSpec, Head, Native, ObjCell, Own, PyResult, Raw, Signature, Visitor,
+    ffi, weak, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult, Raw,
+    Signature, Visitor,
 };
+use crate::runtime::target::{Target, Told};
+use crate::{future, intern};
+use std::cell::Cell;
 use std::ffi::c_void;
+
+impl Construct for StreamReaderProtocol {
+    fn empty() -> StreamReaderProtocol {
+        StreamReaderProtocol {
+            target: Target::new(&StreamReaderProtocol::KIND),
+            flow: Flow::new(),
+            over_ssl: Cell::new(false),
+            reject_connection: Cell::new(false),
+            event_loop: ObjCell::empty(),
+            reader: ObjCell::empty(),
+            strong_reader: ObjCell::empty(),
+            client_connected: ObjCell::empty(),
+            transport: ObjCell::empty(),
+            task: ObjCell::empty(),
+            client_transport: ObjCell::empty(),
+            closed: ObjCell::empty(),
+            lost_with: ObjCell::empty(),
+            connection_lost_cb: ObjCell::empty(),
+            source_traceback: ObjCell::empty(),
+            dict: ObjCell::empty(),
+            weak: WeakList::new(),
+        }
+    }
+
+    fn init(&self, args: Args<'_>) -> PyResult<()> {
+        const SIGNATURE: Signature<3> = Signature::new(
+            "StreamReaderProtocol",
+            ["stream_reader", "client_connected_cb", "loop"],
+            1,
+        );
+        let [reader, client_connected, event_loop] = args
+            .bind(&SIGNATURE)?
+            .map(|given| given.and_then(Any::some));
+        let event_loop = match event_loop {
+            Some(event_loop) => event_loop.own(),
+            None => future::current_loop()?,
+        };
+        self.event_loop.set(event_loop);
+        if let Some(reader) = reader {
+            self.reader.set(weak::reference(reader)?);
+            self.source_traceback.set(source_of(reader)?);
+        }
+        if let Some(client_connected) = client_connected {
+            self.client_connected.set(client_connected.own());
+            drop(self.strong_reader.replace(reader.map(Any::own)));
+        }
+        Ok(())
+    }
+}
+
+impl StreamReaderProtocol {
+    /// `StreamReaderProtocol(reader, loop=loop)`.
+    pub(crate) fn of_client(
+        reader: &StreamReader,
+        event_loop: &Any,
+    ) -> PyResult<Own<StreamReaderProtocol>> {
+        let body = StreamReaderProtocol {
+            event_loop: ObjCell::new(event_loop.own()),
+            reader: ObjCell::new(weak::reference(reader.as_any())?),
+            source_traceback: ObjCell::new(reader.source_traceback.get_or_none()),
+            ..StreamReaderProtocol::empty()
+        };
+        body.make()
+    }
+
+    /// `StreamReaderProtocol(reader, client_connected_cb, loop=loop)`.
+    pub(crate) fn of_server(
+        reader: Own<StreamReader>,
+        client_connected: &Any,
+        event_loop: &Any,
+    ) -> PyResult<Own<StreamReaderProtocol>> {
+        let made = StreamReaderProtocol::of_client(&reader, event_loop)?;
+        if let Some(client_connected) = client_connected.some() {
+            made.client_connected.set(client_connected.own());
+            made.strong_reader.set(reader.into_obj());
+        }
+        Ok(made)
+    }
+
+    /// The protocol of one end of a child's pipe; `lost` is called when that is closed.
+    pub(crate) fn of_pipe(
+        reader: Option<&StreamReader>,
+        event_loop: &Any,
+        lost: Obj,
+    ) -> PyResult<Own<StreamReaderProtocol>> {
+        let mut body = StreamReaderProtocol {
+            event_loop: ObjCell::new(event_loop.own()),
+            connection_lost_cb: ObjCell::new(lost),
+            ..StreamReaderProtocol::empty()
+        };
+        if let Some(reader) = reader {
+            body.reader = ObjCell::new(weak::reference(reader.as_any())?);
+            body.source_traceback = ObjCell::new(reader.source_traceback.get_or_none());
+        }
+        body.make()
+    }
+}
+
+/// Where a reader was made.
+fn source_of(reader: &Any) -> PyResult<Obj> {
+    match StreamReader::untouched(reader) {
+        Some(native) => Ok(native.source_traceback.get_or_none()),
+        None => reader.attr(intern!("_source_traceback")),
+    }
+}
 
 /// `_StreamProtocols(loop, client_connected_cb, limit)`: called without arguments, it makes a protocol.
 #[repr(C)]

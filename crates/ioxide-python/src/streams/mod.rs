@@ -3,6 +3,7 @@
 //! The bytes go `transport → protocol → reader → whoever reads`. Where all of them are ours they do so without a
 //! Python call; each also works with a stranger in its place (a mock, a subclass, the standard library's).
 
+mod client;
 mod closing;
 mod draining;
 pub(crate) mod factory;

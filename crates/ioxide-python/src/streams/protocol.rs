@@ -1,19 +1,17 @@
-//! `StreamReaderProtocol`: what connects a transport to a reader, and a server's clients to its callback.
+//! `StreamReaderProtocol`: what connects a transport to a reader. Here: the object, what a transport tells it and
+//! what a program sees of it. `factory` makes it; `client` is what it does for a server.
 
 use super::draining::Draining;
 use super::flow::Flow;
 use super::reader::StreamReader;
-use super::writer::StreamWriter;
-use super::{field, flag, report};
+use super::{field, flag};
 use crate::future::{self, settle, FutureView};
-use crate::kit::class::{Construct, WeakList};
+use crate::kit::class::WeakList;
 use crate::kit::{
-    err, ffi, value, weak, Any, Args, Class, ClassSpec, Native, Obj, ObjCell, Own, PyResult,
-    Signature, Visitor,
+    ffi, value, weak, Any, Class, ClassSpec, Native, Obj, ObjCell, Own, PyResult, Visitor,
 };
-use crate::runtime::target::{Target, Told};
+use crate::runtime::target::Target;
 use crate::runtime::EventLoop;
-use crate::task;
 use crate::transport::channel::Channel;
 use crate::{import, intern};
 use std::cell::Cell;
@@ -28,24 +26,24 @@ use std::mem::offset_of;
 /// 3. `client_transport` is held from the start of the client's task to its end.
 #[repr(C)]
 pub(crate) struct StreamReaderProtocol {
-    target: Target,
+    pub(super) target: Target,
     pub(super) flow: Flow,
-    over_ssl: Cell<bool>,
-    reject_connection: Cell<bool>,
-    event_loop: ObjCell,
-    reader: ObjCell,
-    strong_reader: ObjCell,
-    client_connected: ObjCell,
-    transport: ObjCell,
-    task: ObjCell,
-    client_transport: ObjCell,
-    closed: ObjCell,
-    lost_with: ObjCell,
+    pub(super) over_ssl: Cell<bool>,
+    pub(super) reject_connection: Cell<bool>,
+    pub(super) event_loop: ObjCell,
+    pub(super) reader: ObjCell,
+    pub(super) strong_reader: ObjCell,
+    pub(super) client_connected: ObjCell,
+    pub(super) transport: ObjCell,
+    pub(super) task: ObjCell,
+    pub(super) client_transport: ObjCell,
+    pub(super) closed: ObjCell,
+    pub(super) lost_with: ObjCell,
     /// Called with the exception when the connection is gone.
-    connection_lost_cb: ObjCell,
-    source_traceback: ObjCell,
-    dict: ObjCell,
-    weak: WeakList,
+    pub(super) connection_lost_cb: ObjCell,
+    pub(super) source_traceback: ObjCell,
+    pub(super) dict: ObjCell,
+    pub(super) weak: WeakList,
 }
 
 static CLASS: Class = Class::new();
@@ -67,134 +65,6 @@ unsafe impl Native for StreamReaderProtocol {
         self.flow.clear();
         ObjCell::clear_all(self.cells());
     }
-}
-
-// SAFETY: begins with `Target` made of its own kind.
-unsafe impl Told for StreamReaderProtocol {
-    /// The client's task is over.
-    fn done(&self, task: &Any) -> PyResult<()> {
-        let transport = self.client_transport.take().unwrap_or_else(Obj::none);
-        if FutureView::exact(task).is_some_and(|view| view.base.has_returned()) {
-            return Ok(());
-        }
-        if task.method0(intern!("cancelled"))?.truthy()? {
-            return close(&transport);
-        }
-        let exception = task.method0(intern!("exception"))?;
-        if exception.is_none() {
-            return Ok(());
-        }
-        self.client_failed(&exception, &transport)
-    }
-}
-
-impl Construct for StreamReaderProtocol {
-    fn empty() -> StreamReaderProtocol {
-        StreamReaderProtocol {
-            target: Target::new(&StreamReaderProtocol::KIND),
-            flow: Flow::new(),
-            over_ssl: Cell::new(false),
-            reject_connection: Cell::new(false),
-            event_loop: ObjCell::empty(),
-            reader: ObjCell::empty(),
-            strong_reader: ObjCell::empty(),
-            client_connected: ObjCell::empty(),
-            transport: ObjCell::empty(),
-            task: ObjCell::empty(),
-            client_transport: ObjCell::empty(),
-            closed: ObjCell::empty(),
-            lost_with: ObjCell::empty(),
-            connection_lost_cb: ObjCell::empty(),
-            source_traceback: ObjCell::empty(),
-            dict: ObjCell::empty(),
-            weak: WeakList::new(),
-        }
-    }
-
-    fn init(&self, args: Args<'_>) -> PyResult<()> {
-        const SIGNATURE: Signature<3> = Signature::new(
-            "StreamReaderProtocol",
-            ["stream_reader", "client_connected_cb", "loop"],
-            1,
-        );
-        let [reader, client_connected, event_loop] = args
-            .bind(&SIGNATURE)?
-            .map(|given| given.and_then(Any::some));
-        let event_loop = match event_loop {
-            Some(event_loop) => event_loop.own(),
-            None => future::current_loop()?,
-        };
-        self.event_loop.set(event_loop);
-        if let Some(reader) = reader {
-            self.reader.set(weak::reference(reader)?);
-            self.source_traceback.set(source_of(reader)?);
-        }
-        if let Some(client_connected) = client_connected {
-            self.client_connected.set(client_connected.own());
-            drop(self.strong_reader.replace(reader.map(Any::own)));
-        }
-        Ok(())
-    }
-}
-
-impl StreamReaderProtocol {
-    /// `StreamReaderProtocol(reader, loop=loop)`.
-    pub(crate) fn of_client(
-        reader: &StreamReader,
-        event_loop: &Any,
-    ) -> PyResult<Own<StreamReaderProtocol>> {
-        let body = StreamReaderProtocol {
-            event_loop: ObjCell::new(event_loop.own()),
-            reader: ObjCell::new(weak::reference(reader.as_any())?),
-            source_traceback: ObjCell::new(reader.source_traceback.get_or_none()),
-            ..StreamReaderProtocol::empty()
-        };
-        body.make()
-    }
-
-    /// `StreamReaderProtocol(reader, client_connected_cb, loop=loop)`.
-    pub(crate) fn of_server(
-        reader: Own<StreamReader>,
-        client_connected: &Any,
-        event_loop: &Any,
-    ) -> PyResult<Own<StreamReaderProtocol>> {
-        let made = StreamReaderProtocol::of_client(&reader, event_loop)?;
-        if let Some(client_connected) = client_connected.some() {
-            made.client_connected.set(client_connected.own());
-            made.strong_reader.set(reader.into_obj());
-        }
-        Ok(made)
-    }
-
-    /// The protocol of one end of a child's pipe; `lost` is called when that is closed.
-    pub(crate) fn of_pipe(
-        reader: Option<&StreamReader>,
-        event_loop: &Any,
-        lost: Obj,
-    ) -> PyResult<Own<StreamReaderProtocol>> {
-        let mut body = StreamReaderProtocol {
-            event_loop: ObjCell::new(event_loop.own()),
-            connection_lost_cb: ObjCell::new(lost),
-            ..StreamReaderProtocol::empty()
-        };
-        if let Some(reader) = reader {
-            body.reader = ObjCell::new(weak::reference(reader.as_any())?);
-            body.source_traceback = ObjCell::new(reader.source_traceback.get_or_none());
-        }
-        body.make()
-    }
-}
-
-/// Where a reader was made.
-fn source_of(reader: &Any) -> PyResult<Obj> {
-    match StreamReader::untouched(reader) {
-        Some(native) => Ok(native.source_traceback.get_or_none()),
-        None => reader.attr(intern!("_source_traceback")),
-    }
-}
-
-fn close(transport: &Any) -> PyResult<()> {
-    transport.method0(intern!("close")).map(drop)
 }
 
 // What a transport tells the protocol.
@@ -340,73 +210,6 @@ fn is_over_ssl(transport: &Any) -> PyResult<bool> {
     Ok(!context.is_none())
 }
 
-// A server's client.
-impl StreamReaderProtocol {
-    #[cold]
-    fn reject(&self, transport: &Any) -> PyResult<()> {
-        let message = value::str(
-            "An open stream was garbage collected prior to establishing network connection; \
-             call \"stream.close()\" explicitly.",
-        )?;
-        let mut entries = vec![(intern!("message"), &*message)];
-        let source = self.source_traceback.get();
-        if let Some(source) = &source {
-            entries.push((intern!("source_traceback"), source));
-        }
-        report(&self.event_loop.get_or_none(), &entries)?;
-        transport.method0(intern!("abort")).map(drop)
-    }
-
-    fn client_connected(
-        &self,
-        client_connected: &Any,
-        reader: Option<Obj>,
-        transport: &Any,
-    ) -> PyResult<()> {
-        let event_loop = self.event_loop.get_or_none();
-        let reader_or_none = reader.clone().unwrap_or_else(Obj::none);
-        let writer = StreamWriter::new(transport, self.as_any(), reader, event_loop)?;
-        match client_connected.call(&[&reader_or_none, writer.as_any()]) {
-            Ok(result) if task::is_coroutine(&result)? => self.run_client(&result, transport),
-            Ok(_) => Ok(()),
-            Err(raised) if err::matches(err::exception()) => {
-                let exception = err::take(raised);
-                self.client_failed(&exception, transport)
-            }
-            Err(raised) => Err(raised),
-        }
-    }
-
-    /// Runs the client's coroutine in a task, and watches over it.
-    fn run_client(&self, coroutine: &Any, transport: &Any) -> PyResult<()> {
-        let event_loop = self.event_loop.get_or_none();
-        let task = crate::combine::ensure_future::spawn(&event_loop, coroutine)?;
-        self.task.set(task.clone());
-        self.client_transport.set(transport.own());
-        let target = self.target();
-        match FutureView::exact(&task) {
-            Some(view) => future::waiters::add_target(view, &target),
-            None => task
-                .method(intern!("add_done_callback"), &[&*target.callable()?])
-                .map(drop),
-        }
-    }
-
-    #[cold]
-    fn client_failed(&self, exception: &Any, transport: &Any) -> PyResult<()> {
-        let message = value::str("Unhandled exception in client_connected_cb")?;
-        report(
-            &self.event_loop.get_or_none(),
-            &[
-                (intern!("message"), &message),
-                (intern!("exception"), exception),
-                (intern!("transport"), transport),
-            ],
-        )?;
-        close(transport)
-    }
-}
-
 // What Python code sees.
 impl StreamReaderProtocol {
     fn cells(&self) -> [&ObjCell; 11] {
@@ -427,7 +230,7 @@ impl StreamReaderProtocol {
 
     /// The reader, if it is still there.
     #[inline]
-    fn reader(&self) -> Option<Obj> {
+    pub(super) fn reader(&self) -> Option<Obj> {
         weak::target(&*self.reader.get()?)
     }
 
