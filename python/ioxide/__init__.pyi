@@ -118,9 +118,7 @@ __all__: list[str]
 
 # For a type checker it is asyncio's own loop: it has the same methods with the same signatures.
 class EventLoop(asyncio.SelectorEventLoop):
-    def __init__(
-        self, selector: Any = None, *, clock: str = "monotonic", backend: str | None = None
-    ) -> None: ...
+    def __init__(self, *, clock: str = "monotonic", backend: str | None = None) -> None: ...
     @property
     def backend(self) -> str: ...
 
@@ -146,6 +144,7 @@ class Task(asyncio.Task[_T_co]):
         context: Context | None = None,
         eager_start: bool = False,
     ) -> None: ...
+    def get_context(self) -> Context: ...
 
 # What newer Pythons added is there on every version. These take the place of asyncio's classes, so
 # for a type checker they are asyncio's.

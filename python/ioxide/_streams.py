@@ -30,8 +30,9 @@ async def open_connection(
 ) -> tuple[StreamReader, StreamWriter]:
     """Connect by TCP and return a reader and a writer.
 
-    The options are those of `loop.create_connection`. `limit` is in bytes. `loop` is accepted for
-    programs older than Python 3.10, with a warning.
+    The options and the exceptions are those of `loop.create_connection`. `limit` is the reader's,
+    in bytes: the longest line. `loop` is accepted for programs older than Python 3.10, with a
+    warning; RuntimeError if it is not the running one.
     """
     running = asyncio.get_running_loop() if loop is None else _running(loop)
     if (
@@ -55,7 +56,7 @@ async def open_unix_connection(
     loop: asyncio.AbstractEventLoop | None = None,
     **options: Any,
 ) -> tuple[StreamReader, StreamWriter]:
-    """As open_connection(), to a Unix domain socket."""
+    """As open_connection(), to a Unix domain socket and with `loop.create_unix_connection`."""
     running = _running(loop)
     reader = StreamReader(limit=limit, loop=running)
     protocol = StreamReaderProtocol(reader, loop=running)
@@ -74,8 +75,10 @@ async def start_server(
 ) -> asyncio.Server:
     """Listen by TCP; each client gets a call of the function given, or a task if it is a coroutine.
 
-    The options are those of `loop.create_server`. `limit` is in bytes. `loop` is accepted for
-    programs older than Python 3.10, with a warning.
+    What a client's call or task raises goes to the loop's exception handler, and the connection is
+    closed. The options and the exceptions are those of `loop.create_server`. `limit` is the
+    readers', in bytes: the longest line. `loop` is accepted for programs older than Python 3.10,
+    with a warning; RuntimeError if it is not the running one.
     """
     running = _running(loop)
     factory = _StreamProtocols(running, client_connected_cb, limit)
@@ -91,7 +94,7 @@ async def start_unix_server(
     loop: asyncio.AbstractEventLoop | None = None,
     **options: Any,
 ) -> asyncio.Server:
-    """As start_server(), on a Unix domain socket."""
+    """As start_server(), on a Unix domain socket and with `loop.create_unix_server`."""
     running = _running(loop)
     factory = _StreamProtocols(running, client_connected_cb, limit)
     server: asyncio.Server = await running.create_unix_server(factory, path, **options)

@@ -44,8 +44,20 @@ class ConnectMethods(BaseLoop):
     ) -> tuple[Any, Any]:
         """Connect to a TCP server; return the transport and the protocol.
 
-        With `happy_eyeballs_delay` (seconds) the host's addresses are tried in parallel, each that
-        much later than the one before (RFC 8305).
+        The server is `host` and `port`, or `sock`, a connected SOCK_STREAM socket, which is the
+        transport's from now on. `local_addr` is the (host, port) to connect from.
+
+        The host's addresses are tried in turn until one answers. With `happy_eyeballs_delay`
+        (seconds) they are tried in parallel, each that much later than the one before, and the
+        families take turns after the first `interleave` addresses, 1 by default then (RFC 8305).
+
+        `ssl` is True or an ssl.SSLContext; `server_hostname`, by default the host, is whose
+        certificate is expected. The handshake may take `ssl_handshake_timeout` seconds, 60 by
+        default, and the end of the connection `ssl_shutdown_timeout`, 30 by default.
+
+        Raises OSError if nothing answers: that of the addresses, or one for all; with `all_errors`
+        an ExceptionGroup of them. ssl.SSLError and ConnectionError say that the handshake failed,
+        ValueError that arguments do not go together, TypeError that the socket is an SSLSocket.
         """
         if server_hostname is not None and not ssl:
             raise ValueError("server_hostname is only meaningful with ssl")
@@ -158,7 +170,11 @@ class ConnectMethods(BaseLoop):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> tuple[Any, Any]:
-        """Connect to a Unix socket; return the transport and the protocol."""
+        """Connect to a Unix socket; return the transport and the protocol.
+
+        The server is `path`, or `sock`, a connected socket of AF_UNIX and SOCK_STREAM. With `ssl`
+        there must be a `server_hostname`, which may be empty. Otherwise as create_connection().
+        """
         if ssl and server_hostname is None:
             raise ValueError("you have to pass server_hostname when using ssl")
         if not ssl and server_hostname is not None:
@@ -196,7 +212,11 @@ class ConnectMethods(BaseLoop):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> tuple[Any, Any]:
-        """Serve a connection that was accepted elsewhere; return the transport and the protocol."""
+        """Serve a connection that was accepted elsewhere; return the transport and the protocol.
+
+        The socket is the transport's from now on; ValueError unless it is of SOCK_STREAM. `ssl` is
+        an ssl.SSLContext or None, with the timeouts of create_connection().
+        """
         if sock.type != socket.SOCK_STREAM:
             raise ValueError(f"A Stream Socket was expected, got {sock!r}")
         refuse_tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
@@ -222,7 +242,14 @@ class ConnectMethods(BaseLoop):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> Any:
-        """Encrypt a connection that is open; return the transport that the protocol uses then."""
+        """Encrypt a connection that is open; return the transport that the protocol uses then.
+
+        On the client's side `server_hostname` is whose certificate is expected. The timeouts are in
+        seconds, 60 for the handshake and 30 for the shutdown by default; ValueError unless positive.
+
+        Raises ssl.SSLError or ConnectionError if the handshake fails, which closes the connection,
+        and TypeError for what is no ssl.SSLContext and for transports that cannot be encrypted.
+        """
         return await _tls.start(
             self,
             transport,
@@ -278,7 +305,11 @@ class ConnectMethods(BaseLoop):
         return transport, protocol
 
     async def sock_connect(self, sock: Any, address: Any) -> None:
-        """Connect a non-blocking socket; the host may be a name."""
+        """Connect a non-blocking socket; the host may be a name.
+
+        Raises OSError if that fails, TypeError for an ssl.SSLSocket, and in debug mode ValueError
+        for a socket that blocks.
+        """
         refuse_tls_socket(sock)
         if self.get_debug() and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")

@@ -36,7 +36,13 @@ class EndpointMethods(BaseLoop):
     ) -> tuple[Any, Any]:
         """Make a datagram socket; return its transport and protocol.
 
-        With `remote_addr` it is connected: it sends there only, and receives from there only.
+        `local_addr` and `remote_addr` are (host, port), or paths with AF_UNIX. With `remote_addr`
+        it is connected: it sends there only, and receives from there only, unless
+        `allow_broadcast`. `reuse_port` lets other sockets have the same port. `sock` is a socket to
+        use instead, and the transport's from now on.
+
+        Raises OSError if no address can be had, ValueError for arguments that do not go together,
+        and TypeError for addresses of another form.
         """
         remote = None
         if sock is not None:
@@ -151,13 +157,19 @@ class EndpointMethods(BaseLoop):
     async def connect_read_pipe(
         self, protocol_factory: Callable[[], Any], pipe: Any
     ) -> tuple[Any, Any]:
-        """Read from a pipe, a socket or a terminal; return the transport and the protocol."""
+        """Read from a pipe, a socket or a terminal; return the transport and the protocol.
+
+        `pipe` is a file object, which the transport closes. ValueError for any other file.
+        """
         return await self._connect_pipe(_read_pipe_transport, "Read", protocol_factory, pipe)
 
     async def connect_write_pipe(
         self, protocol_factory: Callable[[], Any], pipe: Any
     ) -> tuple[Any, Any]:
-        """Write to a pipe, a socket or a terminal; return the transport and the protocol."""
+        """Write to a pipe, a socket or a terminal; return the transport and the protocol.
+
+        `pipe` is a file object, which the transport closes. ValueError for any other file.
+        """
         return await self._connect_pipe(_write_pipe_transport, "Write", protocol_factory, pipe)
 
     async def _connect_pipe(

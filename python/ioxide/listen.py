@@ -45,7 +45,22 @@ class ListenMethods(BaseLoop):
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
     ) -> Server:
-        """Make a TCP server on one host or several, or on a socket that is bound already."""
+        """Make a TCP server on one host or several, or on a socket that is bound already.
+
+        `host` is a name, an address, a sequence of them, or None or "" for all interfaces; `port`
+        is a number, 0 or None for one that is free. `sock` is of SOCK_STREAM, and the server's from
+        now on. `backlog` is how many connections the kernel lets wait. `reuse_address` is on by
+        default; `reuse_port` and `keep_alive` are off.
+
+        `ssl` is an ssl.SSLContext. A handshake may take `ssl_handshake_timeout` seconds, 60 by
+        default, and the end of a connection `ssl_shutdown_timeout`, 30 by default.
+
+        Without `start_serving` nobody is accepted before Server.start_serving() or
+        Server.serve_forever().
+
+        Raises OSError if no address can be bound, ValueError for arguments that do not go together,
+        and TypeError for an `ssl` that is True or False and for a socket that is an SSLSocket.
+        """
         if isinstance(ssl, bool):
             raise TypeError("ssl argument must be an SSLContext or None")
         refuse_tls_timeouts(ssl is not None, ssl_handshake_timeout, ssl_shutdown_timeout)
@@ -111,7 +126,12 @@ class ListenMethods(BaseLoop):
         start_serving: bool = True,
         cleanup_socket: bool = _CLEANUP_SOCKET,
     ) -> Server:
-        """Make a server on a Unix socket, whose file is removed at the end if `cleanup_socket`."""
+        """Make a server on a Unix socket, whose file is removed at the end if `cleanup_socket`.
+
+        That is the default since Python 3.13. A socket's file that stands at `path` is replaced;
+        what begins with a zero byte is no file. `sock` is a bound socket of AF_UNIX and SOCK_STREAM
+        instead of a path. Otherwise as create_server().
+        """
         if isinstance(ssl, bool):
             raise TypeError("ssl argument must be an SSLContext or None")
         refuse_tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)

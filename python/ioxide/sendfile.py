@@ -37,7 +37,9 @@ class SendfileMethods(BaseLoop):
 
         Where the kernel cannot, as with TLS, it is read and written, unless `fallback` is False:
         then RuntimeError or SendfileNotAvailableError is raised. ConnectionError and other OSErrors
-        say that the connection was lost.
+        say that the connection was lost, RuntimeError that the transport is closing or knows no
+        files. ValueError and TypeError are for an offset that is negative, a count that is not
+        positive, for what is no integer, and for a file that was opened as text.
         """
         if transport.is_closing():
             raise RuntimeError("Transport is closing")

@@ -14,7 +14,9 @@ from ._ioxide import BaseServer, Listener
 class Server(BaseServer, asyncio.AbstractServer):
     """A server that create_server() or create_unix_server() has made.
 
-    Used with `async with`, it is closed at the end of the block.
+    Used with `async with`, it is closed at the end of the block, which waits for its connections.
+
+    Not thread-safe: other threads use it by `loop.call_soon_threadsafe()`.
     """
 
     def __init__(
@@ -61,7 +63,10 @@ class Server(BaseServer, asyncio.AbstractServer):
         return tuple(TransportSocket(sock) for sock in self._sockets)
 
     def close(self) -> None:
-        """Stop listening. Connections that are open stay so."""
+        """Stop listening and end serve_forever(). Connections that are open stay so.
+
+        A second call does nothing.
+        """
         if self._sockets is None:
             return
         sockets, self._sockets = self._sockets, None
@@ -79,17 +84,17 @@ class Server(BaseServer, asyncio.AbstractServer):
         self._wake_if_over()
 
     def close_clients(self) -> None:
-        """Close all connections, after what waits to be written."""
+        """Close all connections, after what waits to be written, as `transport.close()` does."""
         for transport in self._clients:
             transport.close()
 
     def abort_clients(self) -> None:
-        """Close all connections at once."""
+        """Close all connections at once, as `transport.abort()` does."""
         for transport in self._clients:
             transport.abort()
 
     async def start_serving(self) -> None:
-        """Accept connections from now on."""
+        """Accept connections from now on. A second call does nothing."""
         self._start_serving()
         await asyncio.sleep(0)
 
@@ -117,7 +122,7 @@ class Server(BaseServer, asyncio.AbstractServer):
             self._serving_forever = None
 
     async def wait_closed(self) -> None:
-        """Wait until the server is closed and its last connection is gone."""
+        """Wait until close() was called and the last connection is gone."""
         if self._waiters is None:
             return
         waiter = self._loop.create_future()

@@ -6,6 +6,7 @@ import asyncio as stdlib
 import copy
 import inspect
 import pickle
+import socket
 from unittest import mock
 
 import pytest
@@ -147,6 +148,31 @@ def test_leading_arguments_can_be_given_by_name(aio, loop):
 
     loop.run_until_complete(main())
     assert len(seen) == 6
+
+
+def test_arguments_of_transports_can_be_given_by_name(aio, loop):
+    class Echo(aio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+            self.transport.set_protocol(protocol=self)
+
+        def data_received(self, data):
+            self.transport.write(data=data)
+            self.transport.writelines(list_of_data=[data, data])
+
+    async def main():
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        transport, _ = await loop.connect_accepted_socket(Echo, ours)
+        with theirs:
+            await loop.sock_sendall(theirs, b"a")
+            echoed = b""
+            while len(echoed) < 3:
+                echoed += await loop.sock_recv(theirs, 10)
+        transport.close()
+        return echoed
+
+    assert loop.run_until_complete(main()) == b"aaa"
 
 
 def test_leading_argument_given_twice_or_not_at_all_is_refused(loop):

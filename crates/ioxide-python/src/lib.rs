@@ -100,17 +100,19 @@ fn functions() -> Vec<ffi::PyMethodDef> {
         function!(
             "sleep",
             awaitable::sleep::sleep,
-            "sleep(delay, result=None)\n--\n\nCompletes after delay seconds, with result."
+            "sleep(delay, result=None)\n--\n\nCompletes after delay seconds, with result; ValueError for NaN."
         ),
         function!(
             "current_task",
             registry::current_task,
-            "current_task(loop=None)\n--\n\nThe running task of the loop, or None."
+            "current_task(loop=None)\n--\n\nThe running task of the loop, by default of the running one, or \
+                None. RuntimeError if neither is there."
         ),
         function!(
             "all_tasks",
             registry::all_tasks,
-            "all_tasks(loop=None)\n--\n\nThe set of the loop's tasks that are not done."
+            "all_tasks(loop=None)\n--\n\nThe set of the tasks of the loop, by default of the running one, \
+                that are not done. RuntimeError if neither is there."
         ),
         function!(
             "_native_tasks",
@@ -150,52 +152,67 @@ fn functions() -> Vec<ffi::PyMethodDef> {
         function!(
             "create_task",
             combine::ensure_future::create_task,
-            "create_task(coro, **kwargs)\n--\n\nA task of the running loop that runs the coroutine."
+            "create_task(coro, **kwargs)\n--\n\nA task of the running loop that runs the coroutine, with the \
+                arguments of loop.create_task(). RuntimeError without a running loop."
         ),
         function!(
             "ensure_future",
             combine::ensure_future::ensure_future,
-            "ensure_future(coro_or_future, *, loop=None)\n--\n\nThe future itself, or a task that awaits the object."
+            "ensure_future(coro_or_future, *, loop=None)\n--\n\nThe future itself, or a task that awaits the \
+                object. TypeError for what is neither, ValueError for a future of another loop."
         ),
         function!(
             "gather",
             combine::gather::gather,
-            "gather(*coros_or_futures, return_exceptions=False)\n--\n\nA future of the list of results, in the order of the arguments."
+            "gather(*coros_or_futures, return_exceptions=False)\n--\n\nA future of the list of results, in \
+                the order of the arguments.\n\nThe first exception is raised and the others go on, unless \
+                return_exceptions: then exceptions are among the results. Cancelling the future cancels all."
         ),
         function!(
             "shield",
             combine::shield::shield,
-            "shield(arg)\n--\n\nA future with the outcome of arg, whose cancellation does not reach arg."
+            "shield(arg)\n--\n\nA future with the outcome of arg, whose cancellation does not reach arg. Keep \
+                a reference to arg."
         ),
         function!(
             "wait",
             combine::wait::wait,
-            "wait(fs, *, timeout=None, return_when='ALL_COMPLETED')\n--\n\nWaits for the futures; the sets of those that are done and those that are not."
+            "wait(fs, *, timeout=None, return_when='ALL_COMPLETED')\n--\n\nWaits for the futures; the sets of \
+                those that are done and those that are not.\n\ntimeout: seconds, None for no limit; nothing is \
+                cancelled or raised when they are over. return_when: FIRST_COMPLETED, FIRST_EXCEPTION or \
+                ALL_COMPLETED; ValueError for anything else, and without futures. TypeError for coroutines."
         ),
         function!(
             "wait_for",
             combine::wait_for::wait_for,
-            "wait_for(fut, timeout)\n--\n\nThe result of fut; TimeoutError after timeout seconds."
+            "wait_for(fut, timeout)\n--\n\nThe result of fut; after timeout seconds (None for no limit) fut \
+                is cancelled, and TimeoutError raised."
         ),
         function!(
             "as_completed",
             combine::as_completed::as_completed,
-            "as_completed(fs, *, timeout=None)\n--\n\nAn iterator over the awaitables in the order in which they are done."
+            "as_completed(fs, *, timeout=None)\n--\n\nAn iterator, plain and asynchronous, over the \
+                awaitables in the order in which they are done.\n\ntimeout: seconds, None for no limit; what is \
+                not done by then raises TimeoutError. TypeError for a single future or coroutine."
         ),
         function!(
             "wrap_future",
             combine::chain::wrap_future,
-            "wrap_future(future, *, loop=None)\n--\n\nA future of the loop with the outcome of a concurrent.futures.Future."
+            "wrap_future(future, *, loop=None)\n--\n\nA future of the loop, by default of the running one, \
+                with the outcome of a concurrent.futures.Future."
         ),
         function!(
             "run_coroutine_threadsafe",
             combine::chain::run_coroutine_threadsafe,
-            "run_coroutine_threadsafe(coro, loop)\n--\n\nRuns the coroutine on the loop of another thread; a concurrent.futures.Future."
+            "run_coroutine_threadsafe(coro, loop)\n--\n\nRuns the coroutine on the loop of another thread; a \
+                concurrent.futures.Future. To be called in any thread but the loop's. TypeError for what is no \
+                coroutine."
         ),
         function!(
             "create_eager_task_factory",
             combine::eager::create_eager_task_factory,
-            "create_eager_task_factory(custom_task_constructor)\n--\n\nA task factory whose tasks begin at once."
+            "create_eager_task_factory(custom_task_constructor)\n--\n\nA task factory, for \
+                loop.set_task_factory(), whose tasks begin at once; the constructor takes the arguments of Task."
         ),
         function!(
             "future_add_to_awaited_by",
@@ -210,12 +227,13 @@ fn functions() -> Vec<ffi::PyMethodDef> {
         function!(
             "timeout",
             scope::timeout::timeout,
-            "timeout(delay)\n--\n\nA scope that is cancelled after delay seconds."
+            "timeout(delay)\n--\n\nA scope, for async with, that is cancelled after delay seconds and ends \
+                with TimeoutError; None for no limit. RuntimeError without a running loop."
         ),
         function!(
             "timeout_at",
             scope::timeout::timeout_at,
-            "timeout_at(when)\n--\n\nA scope that is cancelled when the loop's clock has reached when."
+            "timeout_at(when)\n--\n\nAs timeout(), when the loop's clock has reached when, in seconds."
         ),
         function!(
             "_set_facade",

@@ -384,7 +384,7 @@ impl EventLoop {
 
 pub(crate) fn build() -> PyResult<()> {
     ClassSpec::new::<EventLoop>(c"ioxide.BaseLoop")
-        .doc(c"What is native of ioxide.EventLoop.")
+        .doc(c"BaseLoop(*, clock='monotonic', backend=None)\n--\n\nWhat is native of ioxide.EventLoop.")
         .constructible::<EventLoop>()
         .slot(
             ffi::Py_tp_setattro,
@@ -395,7 +395,7 @@ pub(crate) fn build() -> PyResult<()> {
                 "Runs until stop() is called; RuntimeError if the loop is closed, or if this or another one runs in \
                     this thread."),
             crate::method!(noargs EventLoop, "stop", EventLoop::stop,
-                "Ends the loop after this turn. Not thread-safe."),
+                "Ends the loop after this turn, or after the next one if it does not run. Not thread-safe."),
             crate::method!(noargs EventLoop, "is_running", EventLoop::is_running,
                 "Whether the loop runs."),
             crate::method!(noargs EventLoop, "is_closed", EventLoop::is_closed,
@@ -405,22 +405,30 @@ pub(crate) fn build() -> PyResult<()> {
             crate::method!(noargs EventLoop, "time",
                 |this: &EventLoop| this.clock.own_seconds(), "The loop's clock, in seconds."),
             crate::method!(leading EventLoop, "call_soon", ["callback"], EventLoop::call_soon,
-                "Calls callback(*args) in the next turn, in context or a copy of the current one; a Handle. Not \
-                    thread-safe."),
+                "call_soon($self, callback, *args, context=None)\n--\n\nCalls callback(*args) in the next \
+                    turn, in context or a copy of the current one; a Handle. RuntimeError if the loop is closed. \
+                    Not thread-safe."),
             crate::method!(leading EventLoop, "call_soon_threadsafe", ["callback"], EventLoop::call_soon_threadsafe,
-                "As call_soon, from any thread; wakes the loop."),
+                "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nAs call_soon, from any \
+                    thread and from signal handlers; wakes the loop."),
             crate::method!(onearg EventLoop, "_add_callback_signalsafe",
                 EventLoop::add_ready_handle, "Makes a Handle ready."),
             crate::method!(leading EventLoop, "call_later", ["delay", "callback"], EventLoop::call_later,
-                "Calls callback(*args) after delay seconds; a TimerHandle. TypeError for None. Not thread-safe."),
+                "call_later($self, delay, callback, *args, context=None)\n--\n\nCalls callback(*args) after \
+                    delay seconds, in context or a copy of the current one; a TimerHandle. TypeError for a delay \
+                    of None. Not thread-safe."),
             crate::method!(leading EventLoop, "call_at", ["when", "callback"], EventLoop::call_at,
-                "Calls callback(*args) when time() has reached when, in seconds; a TimerHandle. Not thread-safe."),
+                "call_at($self, when, callback, *args, context=None)\n--\n\nCalls callback(*args) when time() \
+                    has reached when, in seconds; otherwise as call_later(). Not thread-safe."),
             crate::method!(noargs EventLoop, "create_future", EventLoop::create_future,
                 "A pending Future of this loop."),
             crate::method!(leading EventLoop, "create_task", ["coro"], EventLoop::create_task,
-                "A Task that runs the coroutine on this loop."),
+                "create_task($self, coro, **kwargs)\n--\n\nA Task that runs the coroutine on this loop, or \
+                    what the task factory makes; the keywords are those of Task. RuntimeError if the loop is \
+                    closed. Not thread-safe."),
             crate::method!(given EventLoop, "set_task_factory", "factory", EventLoop::set_task_factory,
-                "Sets the callable (loop, coro, **kwargs) that makes tasks, or None."),
+                "Sets the callable (loop, coro, **kwargs) that makes tasks, or None for Task; TypeError for \
+                    anything else."),
             crate::method!(noargs EventLoop, "get_task_factory",
                 |this: &EventLoop| this.task_factory.get_or_none(), "The task factory, or None."),
             crate::method!(args EventLoop, "_add_reader",
@@ -433,24 +441,25 @@ pub(crate) fn build() -> PyResult<()> {
                 |this: &EventLoop, args: Args<'_>| -> PyResult<()> {
                     this.add_callback(Side::Read, "add_reader", args).map(drop)
                 },
-                "Calls callback(*args) whenever fd is readable. RuntimeError for what is a transport's, ValueError \
-                    for what is no descriptor."),
+                "add_reader($self, fd, callback, *args)\n--\n\nCalls callback(*args) whenever fd is readable. \
+                    RuntimeError for what is a transport's, ValueError for what is no descriptor."),
             crate::method!(leading EventLoop, "add_writer", ["fd", "callback"],
                 |this: &EventLoop, args: Args<'_>| -> PyResult<()> {
                     this.add_callback(Side::Write, "add_writer", args).map(drop)
                 },
-                "Calls callback(*args) whenever fd is writable. RuntimeError for what is a transport's, ValueError \
-                    for what is no descriptor."),
+                "add_writer($self, fd, callback, *args)\n--\n\nCalls callback(*args) whenever fd is writable. \
+                    RuntimeError for what is a transport's, ValueError for what is no descriptor."),
             crate::method!(given EventLoop, "remove_reader", "fd",
                 |this: &EventLoop, fd: &Any| io::remove_callback(this, Side::Read, fd),
-                "Ends add_reader; False if there was none."),
+                "Ends add_reader; False if there was none. RuntimeError for what is a transport's."),
             crate::method!(given EventLoop, "remove_writer", "fd",
                 |this: &EventLoop, fd: &Any| io::remove_callback(this, Side::Write, fd),
-                "Ends add_writer; False if there was none."),
+                "Ends add_writer; False if there was none. RuntimeError for what is a transport's."),
             crate::method!(noargs EventLoop, "get_debug", EventLoop::debug,
                 "Whether the loop is in debug mode."),
             crate::method!(given EventLoop, "set_debug", "enabled", EventLoop::debug_method,
-                "Switches debug mode."),
+                "Switches debug mode, which reports slow callbacks, calls from other threads and where things \
+                    were made."),
             crate::method!(onearg EventLoop, "_track_origins",
                 |_: &EventLoop, on: &Any| lifecycle::track_origins(on.truthy()?),
                 "Switches the tracking of coroutines' origins."),
@@ -492,7 +501,7 @@ pub(crate) fn build() -> PyResult<()> {
             crate::getter!(EventLoop, "slow_callback_duration",
                 |this: &EventLoop| this.slow_callback_duration.get(),
                 EventLoop::set_slow_callback_duration,
-                "Seconds; in debug mode a callback that takes longer is logged."),
+                "Seconds, 0.1 at first; in debug mode a callback that takes longer is logged."),
         ])
         .build(EventLoop::class())?;
     Ok(())

@@ -196,7 +196,9 @@ impl EventLoop {
 pub(crate) fn methods() -> [ffi::PyMethodDef; 2] {
     [
         crate::method!(leading EventLoop, "run_in_executor", ["executor", "func"], EventLoop::run_in_executor,
-            "Calls func(*args) in the executor, or in the default one for None; a Future."),
+            "run_in_executor($self, executor, func, *args)\n--\n\nCalls func(*args) in the executor, or in \
+                the default one for None; a Future. RuntimeError if the loop is closed, or the default executor \
+                shut down. Not thread-safe."),
         crate::method!(args EventLoop, "_to_thread", EventLoop::to_thread,
             "Calls func(*args, **kwargs) in a thread and a copy of the context; a Future."),
     ]

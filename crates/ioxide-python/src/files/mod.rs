@@ -83,7 +83,7 @@ pub(crate) fn functions() -> [ffi::PyMethodDef; 7] {
         crate::function!(
             "_file_call",
             operation::call,
-            "_file_call(func, args, kwargs, strand, executor, dispose, always)\n--\n\nCalls the function on a thread."
+            "_file_call(func, args, kwargs=None, strand=None, executor=None, dispose=None, always=False)\n--\n\nCalls the function on a thread."
         ),
     ]
 }

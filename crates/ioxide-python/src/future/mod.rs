@@ -275,7 +275,8 @@ fn cancel(this: &Future, args: Args<'_>) -> PyResult<bool> {
 pub(crate) fn build() -> PyResult<()> {
     ClassSpec::new::<Future>(c"ioxide.Future")
         .base(layout::c_future()?)
-        .doc(c"A result that will be there later.\n\nAs asyncio.Future: not thread-safe.")
+        .doc(c"Future(*, loop=None)\n--\n\nA result that will be there later.\n\nloop: by default the running \
+                one, or else the thread's current one. As asyncio.Future: not thread-safe.")
         .constructible::<Future>()
         .slot(
             ffi::Py_tp_iter,
@@ -287,21 +288,26 @@ pub(crate) fn build() -> PyResult<()> {
         )
         .methods([
             crate::method!(onearg Future, "set_result", set_result,
-                "Sets the result; InvalidStateError if it is done already."),
+                "set_result($self, result, /)\n--\n\nSets the result; InvalidStateError if it is done \
+                    already."),
             crate::method!(onearg Future, "set_exception", set_exception,
-                "Sets the exception; InvalidStateError if it is done already."),
+                "set_exception($self, exception, /)\n--\n\nSets the exception, an instance or a class; \
+                    InvalidStateError if it is done already, TypeError for StopIteration."),
             crate::method!(args Future, "cancel", cancel,
-                "Cancels the future; False if it is done already."),
+                "cancel($self, /, msg=None)\n--\n\nCancels the future; False if it is done already. msg is \
+                    the argument of the CancelledError."),
             crate::method!(noargs Future, "result", |this: &Future| settle::result(this.view()),
                 "The result; raises the exception, CancelledError, or InvalidStateError if not done."),
             crate::method!(noargs Future, "exception", |this: &Future| settle::exception(this.view()),
                 "The exception or None; raises CancelledError, or InvalidStateError if not done."),
             crate::method!(args Future, "add_done_callback",
                 |this: &Future, args: Args<'_>| add_done_callback(this.view(), args),
-                "Calls fn(self) soon after this is done, in the context."),
+                "add_done_callback($self, fn, /, *, context=None)\n--\n\nCalls fn(self) soon \
+                    after this is done, in the context, by default a copy of the current one."),
             crate::method!(onearg Future, "remove_done_callback",
                 |this: &Future, callback: &Any| remove_done_callback(this.view(), callback),
-                "Removes every callback that equals fn; returns how many there were."),
+                "remove_done_callback($self, fn, /)\n--\n\nRemoves every callback that equals fn; returns how \
+                    many there were."),
         ])
         .getset([
             crate::getter!(Future, "_callbacks", |this: &Future| waiters::callbacks(this.view()),

@@ -291,7 +291,8 @@ impl Handle {
 /// The methods and properties that Handle and TimerHandle share.
 pub(crate) fn build() -> PyResult<()> {
     ClassSpec::new::<Handle>(c"ioxide.Handle")
-        .doc(c"A callback that will run soon.\n\nAs asyncio.Handle.")
+        .doc(c"Handle(callback, args, loop, context=None)\n--\n\nA callback that will run soon, as call_soon() \
+                returns it.\n\nAs asyncio.Handle: not thread-safe.")
         .constructible::<Handle>()
         .weak(offset_of!(Handle, weak))
         .slot(ffi::Py_tp_repr, crate::unary!(Handle, Handle::repr))
@@ -309,8 +310,10 @@ pub(crate) fn build() -> PyResult<()> {
             crate::getter!(Handle, "_loop", |this: &Handle| this.event_loop.get_or_none(), "The loop."),
             crate::getter!(Handle, "_cancelled", Handle::is_cancelled, "Whether it was called off."),
             crate::getter!(Handle, "_source_traceback",
-                |this: &Handle| this.source_traceback().unwrap_or_else(Obj::none), "Where it was made, in debug mode."),
-            crate::getter!(Handle, "_repr", |this: &Handle| this.shown().unwrap_or_else(Obj::none), "What repr says."),
+                |this: &Handle| this.source_traceback().unwrap_or_else(Obj::none),
+                    "Where it was made, in debug mode."),
+            crate::getter!(Handle, "_repr", |this: &Handle| this.shown().unwrap_or_else(Obj::none),
+                "What repr says."),
         ])
         .build(&CLASS)?;
     timer::build()

@@ -234,7 +234,8 @@ pub(crate) fn to_when(when: Option<&Any>, what: &str) -> PyResult<f64> {
 pub(crate) fn build() -> PyResult<()> {
     ClassSpec::new::<TimerHandle>(c"ioxide.TimerHandle")
         .base(Handle::class().object())
-        .doc(c"A callback that will run at some time.\n\nAs asyncio.TimerHandle.")
+        .doc(c"TimerHandle(when, callback, args, loop, context=None)\n--\n\nA callback that will run at some \
+                time, as call_later() and call_at() return it.\n\nAs asyncio.TimerHandle: not thread-safe.")
         .constructible::<TimerHandle>()
         .slot(ffi::Py_tp_richcompare, compare as *mut c_void)
         .slot(ffi::Py_tp_hash, hash as *mut c_void)

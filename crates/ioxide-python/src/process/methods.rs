@@ -104,7 +104,8 @@ impl SubprocessTransport {
 fn public() -> Vec<ffi::PyMethodDef> {
     vec![
         crate::method!(args This, "get_extra_info", This::extra_info,
-            "The process as a subprocess.Popen for the name \"subprocess\"."),
+            "get_extra_info($self, name, default=None)\n--\n\nThe process as a subprocess.Popen for the name \
+                \"subprocess\", the default for any other."),
         crate::method!(given This, "set_protocol", "protocol",
             |this: &This, protocol: &Any| this.protocol.set(protocol.own()), "Sets the protocol."),
         crate::method!(noargs This, "get_protocol",
@@ -119,11 +120,12 @@ fn public() -> Vec<ffi::PyMethodDef> {
         crate::method!(given This, "get_pipe_transport", "fd", This::pipe,
             "The transport of the pipe to the child's descriptor fd, or None."),
         crate::method!(given This, "send_signal", "signal", This::send_signal,
-            "Sends the signal, unless the process has exited; ProcessLookupError after the end."),
+            "Sends the signal, unless the process has exited; ProcessLookupError once its pipes are closed \
+                too."),
         crate::method!(noargs This, "terminate", |this: &This| this.send(libc::SIGTERM),
-            "Sends SIGTERM."),
+            "Sends SIGTERM, as send_signal() does."),
         crate::method!(noargs This, "kill", |this: &This| this.send(libc::SIGKILL),
-            "Sends SIGKILL."),
+            "Sends SIGKILL, as send_signal() does."),
     ]
 }
 
@@ -195,7 +197,10 @@ fn properties() -> Vec<ffi::PyGetSetDef> {
 pub(super) fn build(place: &'static Class) -> PyResult<()> {
     ClassSpec::new::<This>(c"ioxide.SubprocessTransport")
         .base(&*base_class("SubprocessTransport")?)
-        .doc(c"A child process, its pipes, and the protocol that is told about them.")
+        .doc(
+            c"A child process, its pipes, and the protocol that is told about them.\n\nAs \
+                asyncio.SubprocessTransport: not thread-safe.",
+        )
         .dict(offset_of!(This, dict))
         .weak(offset_of!(This, weak))
         .slot(ffi::Py_tp_repr, crate::unary!(This, This::show))

@@ -200,7 +200,7 @@ impl BaseProcessStreams {
 fn build_process() -> PyResult<()> {
     type This = BaseProcess;
     ClassSpec::new::<BaseProcess>(c"ioxide.BaseProcess")
-        .doc(c"What a Process is without communicate().")
+        .doc(c"BaseProcess(transport, protocol, loop)\n--\n\nWhat a Process is without communicate().")
         .constructible::<BaseProcess>()
         .slot(crate::kit::ffi::Py_tp_repr, crate::unary!(This, This::repr))
         .coroutines([("wait", "(self)")])
@@ -208,13 +208,14 @@ fn build_process() -> PyResult<()> {
             crate::method!(noargs This, "wait", This::wait,
                 "Wait until the process has exited, and return its return code."),
             crate::method!(given This, "send_signal", "signal", This::send_signal,
-                "Send a signal to the process."),
+                "Send a signal to the process, unless it has exited; ProcessLookupError once its pipes are \
+                    closed too."),
             crate::method!(noargs This, "terminate",
                 |this: &This| this.transport.get_or_none().method0(intern!("terminate")).map(drop),
-                "Send SIGTERM to the process."),
+                "Send SIGTERM to the process, as send_signal() does."),
             crate::method!(noargs This, "kill",
                 |this: &This| this.transport.get_or_none().method0(intern!("kill")).map(drop),
-                "Send SIGKILL to the process."),
+                "Send SIGKILL to the process, as send_signal() does."),
         ])
         .getset([
             crate::getter!(

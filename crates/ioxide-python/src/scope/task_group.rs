@@ -386,7 +386,9 @@ fn close_coroutine(args: Args<'_>) -> PyResult<()> {
 
 pub(crate) fn build() -> PyResult<()> {
     ClassSpec::new::<TaskGroup>(c"ioxide.TaskGroup")
-        .doc(c"Tasks that end before the block that started them.\n\nThe first failure cancels the others; failures leave the block as an ExceptionGroup.")
+        .doc(c"TaskGroup()\n--\n\nTasks that end before the block that started them.\n\nThe first failure \
+                cancels the others; failures leave the block as an ExceptionGroup. RuntimeError if it is entered \
+                twice, or outside of a task.\n\nNot thread-safe.")
         .constructible::<TaskGroup>()
         .dict(offset_of!(TaskGroup, dict))
         .weak(offset_of!(TaskGroup, weak))
@@ -400,7 +402,8 @@ pub(crate) fn build() -> PyResult<()> {
             crate::method!(args TaskGroup, "__aexit__", TaskGroup::aexit,
                 "Awaits the tasks, then raises what they raised."),
             crate::method!(args TaskGroup, "create_task", TaskGroup::create_task,
-                "Makes a task of the group, with the arguments of loop.create_task()."),
+                "create_task($self, coro, **kwargs)\n--\n\nMakes a task of the group, with the arguments of \
+                    loop.create_task(). RuntimeError before the block and once it has ended or was cancelled."),
             crate::method!(noargs TaskGroup, "cancel", TaskGroup::cancel,
                 "Cancels the block and the tasks; the block ends without an exception."),
         ])

@@ -169,7 +169,9 @@ pub(crate) fn timeout_at(args: Args<'_>) -> PyResult<Obj> {
 
 pub(crate) fn build() -> PyResult<()> {
     ClassSpec::new::<Timeout>(c"ioxide.Timeout")
-        .doc(c"Cancels what takes too long; made by timeout() and timeout_at().")
+        .doc(c"Timeout(when)\n--\n\nCancels what takes too long; made by timeout() and timeout_at().\n\nwhen: \
+                the deadline in seconds on the loop's clock, None for none. The block that was cancelled ends \
+                with TimeoutError.\n\nNot thread-safe.")
         .constructible::<Timeout>()
         .dict(offset_of!(Timeout, dict))
         .weak(offset_of!(Timeout, weak))
@@ -181,7 +183,8 @@ pub(crate) fn build() -> PyResult<()> {
             crate::method!(noargs Timeout, "when", Timeout::when,
                 "The deadline in seconds on the loop's clock, or None."),
             crate::method!(args Timeout, "reschedule", Timeout::reschedule,
-                "Moves the deadline; None takes it away."),
+                "reschedule($self, when)\n--\n\nMoves the deadline, in seconds on the loop's clock; None \
+                    takes it away. RuntimeError outside of the block and once it has passed."),
             crate::method!(noargs Timeout, "expired", Timeout::expired,
                 "Whether the deadline has passed while inside."),
             crate::method!(noargs Timeout, "__aenter__",

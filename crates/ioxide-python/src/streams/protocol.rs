@@ -289,26 +289,26 @@ fn methods() -> Vec<ffi::PyMethodDef> {
             "connection_made",
             "transport",
             This::connection_made,
-            "The connection stands."
+            "The connection stands: client_connected_cb is called."
         ),
         crate::method!(given StreamReaderProtocol,
             "connection_lost",
             "exc",
             This::connection_lost,
-            "The connection is gone."
+            "The connection is gone, for the exception or None: reads and drain() end."
         ),
         crate::method!(given StreamReaderProtocol,
             "data_received",
             "data",
             This::data_received,
-            "Bytes have arrived."
+            "Bytes have arrived: the reader gets them."
         ),
         crate::method!(noargs StreamReaderProtocol, "eof_received", This::eof_received,
-            "Nothing more will come; true keeps the transport open."),
+            "Nothing more will come; true keeps the transport open for writing, as TLS cannot be."),
         crate::method!(noargs StreamReaderProtocol, "pause_writing", This::pause_writing,
-            "The transport has enough to send."),
+            "The transport has enough to send: drain() waits from now on."),
         crate::method!(noargs StreamReaderProtocol, "resume_writing", This::resume_writing,
-            "The transport takes more."),
+            "The transport takes more: drain() goes on."),
         crate::method!(noargs StreamReaderProtocol, "_drain_helper", Draining::of_protocol,
             "Waits until the transport takes more."),
         crate::method!(given StreamReaderProtocol,
@@ -413,7 +413,11 @@ fn properties() -> Vec<ffi::PyGetSetDef> {
 pub(super) fn build() -> PyResult<()> {
     ClassSpec::new::<StreamReaderProtocol>(c"ioxide.StreamReaderProtocol")
         .base(import!("asyncio.protocols", "Protocol")?)
-        .doc(c"Connects a transport to a StreamReader; see asyncio.StreamReaderProtocol.")
+        .doc(c"StreamReaderProtocol(stream_reader, client_connected_cb=None, loop=None)\n--\n\nConnects a \
+                transport to a StreamReader; see asyncio.StreamReaderProtocol.\n\nclient_connected_cb: called \
+                with reader and writer once there is a connection; a coroutine that it returns runs as a task. \
+                loop: by default the running one, or else the thread's current one.\n\nNot thread-safe: other \
+                threads use it by loop.call_soon_threadsafe().")
         .constructible::<StreamReaderProtocol>()
         .dict(offset_of!(StreamReaderProtocol, dict))
         .weak(offset_of!(StreamReaderProtocol, weak))

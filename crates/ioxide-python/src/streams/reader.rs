@@ -426,21 +426,26 @@ fn clipped(number: &Any) -> PyResult<isize> {
 fn methods() -> Vec<ffi::PyMethodDef> {
     vec![
         crate::method!(args StreamReader, "read", StreamReader::read,
-            "Reads up to n bytes as soon as there are any, or, if n is negative, all until EOF."),
+            "Reads up to n bytes as soon as there are any, b\"\" at EOF; if n is negative, the default, all \
+                until EOF."),
         crate::method!(noargs StreamReader, "readline", StreamReader::read_line,
-            "Reads a line with its newline; what there is at EOF; ValueError beyond the limit."),
+            "Reads a line with its newline; what there is at EOF; ValueError beyond the limit, and the line \
+                is dropped."),
         crate::method!(args StreamReader, "readexactly", StreamReader::read_exactly,
-            "Reads n bytes; IncompleteReadError if EOF comes first."),
+            "Reads n bytes; IncompleteReadError if EOF comes first, with what there was as its partial; \
+                ValueError if n is negative."),
         crate::method!(args StreamReader, "readuntil", StreamReader::read_until,
-            "Reads until the separator, or one of a tuple of them, has been read.\n\n\
-             IncompleteReadError if EOF comes first, LimitOverrunError beyond the limit."),
+            "Reads until the separator, or one of a tuple of them, has been read, b\"\\n\" by \
+                default.\n\nIncompleteReadError if EOF comes first, with what there was as its partial; \
+                LimitOverrunError beyond the limit, and the bytes are kept. ValueError for an empty separator."),
         crate::method!(given StreamReader,
             "feed_data",
             "data",
             StreamReader::feed_object,
-            "Takes in bytes."
+            "Takes in bytes, as the protocol calls it; AssertionError after feed_eof()."
         ),
-        crate::method!(noargs StreamReader, "feed_eof", StreamReader::feed_eof, "Nothing more will come."),
+        crate::method!(noargs StreamReader, "feed_eof", StreamReader::feed_eof,
+            "Nothing more will come: reads get what there is."),
         crate::method!(noargs StreamReader, "at_eof",
             |this: &StreamReader| this.eof.get() && this.storage.is_empty(),
             "Whether everything was read and nothing more will come."),
@@ -450,13 +455,13 @@ fn methods() -> Vec<ffi::PyMethodDef> {
             "set_exception",
             "exc",
             StreamReader::set_exception,
-            "Makes every read raise it."
+            "Makes every read raise it, those that wait too."
         ),
         crate::method!(given StreamReader,
             "set_transport",
             "transport",
             StreamReader::set_transport,
-            "What to pause and resume."
+            "What to pause while too much is unread, and to resume; AssertionError if there is one already."
         ),
         crate::method!(given StreamReader,
             "_replace_transport",
@@ -526,7 +531,11 @@ fn properties() -> Vec<ffi::PyGetSetDef> {
 
 pub(super) fn build() -> PyResult<()> {
     ClassSpec::new::<StreamReader>(c"ioxide.StreamReader")
-        .doc(c"Reads what a transport receives; see asyncio.StreamReader.")
+        .doc(c"StreamReader(limit=65536, loop=None)\n--\n\nReads what a transport receives; see \
+                asyncio.StreamReader.\n\nlimit: bytes; the longest line that is read, and half of what is kept \
+                before the peer is held back; ValueError unless positive. loop: by default the running one, or \
+                else the thread's current one. One read at a time: RuntimeError for a second that would have to \
+                wait.\n\nNot thread-safe: other threads use it by loop.call_soon_threadsafe().")
         .constructible::<StreamReader>()
         .dict(offset_of!(StreamReader, dict))
         .weak(offset_of!(StreamReader, weak))

@@ -238,20 +238,27 @@ fn methods() -> Vec<ffi::PyMethodDef> {
             "write",
             "data",
             StreamWriter::write,
-            "Sends the bytes, or keeps them to be sent."
+            "Sends the bytes, or keeps them to be sent: drain() waits while they are too many. TypeError for what is not \
+                bytes-like, RuntimeError after write_eof()."
         ),
         crate::method!(given StreamWriter,
             "writelines",
             "data",
             StreamWriter::write_lines,
-            "Sends all bytes of an iterable."
+            "Sends all bytes of an iterable of bytes-like objects, as write() of each."
         ),
         forwarded!(
             "write_eof",
-            "Ends the sending side once everything is sent."
+            "Ends the sending side once everything is sent; NotImplementedError over TLS."
         ),
-        forwarded!("can_write_eof", "Whether the sending side can end alone."),
-        forwarded!("close", "Closes the transport once everything is sent."),
+        forwarded!(
+            "can_write_eof",
+            "Whether the sending side can end alone: not over TLS."
+        ),
+        forwarded!(
+            "close",
+            "Closes the transport once everything is sent; wait_closed() waits for that."
+        ),
         crate::method!(noargs StreamWriter, "is_closing", StreamWriter::is_closing,
             "Whether the transport is closed or about to be."),
         crate::method!(noargs StreamWriter, "wait_closed",
@@ -259,17 +266,25 @@ fn methods() -> Vec<ffi::PyMethodDef> {
             "Waits until the connection is closed; raises what it was lost with."),
         crate::method!(noargs StreamWriter, "drain",
             |this: &StreamWriter| Draining::of_writer(this, this.protocol.get_or_none()),
-            "Waits until the transport takes more; raises what the connection was lost with."),
+            "Waits, if more than the high mark of flow control waits to be sent, until it is the low mark or \
+                less; raises what the connection was lost with, or ConnectionResetError."),
         crate::method!(args StreamWriter, "get_extra_info", StreamWriter::get_extra_info,
-            "What the transport knows under the name."),
+            "get_extra_info($self, name, default=None)\n--\n\nWhat the transport knows under the name, as \
+                \"peername\" or \"ssl_object\", or the default."),
         crate::method!(args StreamWriter, "start_tls", StreamWriter::start_tls,
-            "Upgrades the connection to TLS."),
+            "Upgrades the connection to TLS, after drain(); on the server's side if a server made the \
+                streams.\n\nsslcontext: TypeError for anything but an ssl.SSLContext. server_hostname: whose \
+                certificate a client expects. The timeouts are in seconds, by default 60 for the handshake and \
+                30 for the shutdown; ValueError unless positive. ssl.SSLError or ConnectionError if the \
+                handshake fails, and the connection is closed."),
     ]
 }
 
 pub(super) fn build() -> PyResult<()> {
     ClassSpec::new::<StreamWriter>(c"ioxide.StreamWriter")
-        .doc(c"Writes to a transport; see asyncio.StreamWriter.")
+        .doc(c"StreamWriter(transport, protocol, reader, loop)\n--\n\nWrites to a transport; see \
+                asyncio.StreamWriter.\n\nOne that is forgotten unclosed closes its transport, with a \
+                ResourceWarning.\n\nNot thread-safe: other threads use it by loop.call_soon_threadsafe().")
         .constructible::<StreamWriter>()
         .dict(offset_of!(StreamWriter, dict))
         .weak(offset_of!(StreamWriter, weak))
@@ -292,7 +307,7 @@ pub(super) fn build() -> PyResult<()> {
                 StreamWriter,
                 "transport",
                 StreamWriter::transport,
-                "The transport."
+                "The transport, for what a stream has no method for."
             ),
             field!(StreamWriter, "_transport", transport, "The transport."),
             field!(StreamWriter, "_protocol", protocol, "The protocol."),

@@ -370,8 +370,9 @@ fn broken(message: &str) -> Raised {
 pub(super) fn build() -> PyResult<()> {
     waiters::spec::<BarrierCall>(c"ioxide.BarrierCall").build(&CALL)?;
     ClassSpec::new::<Barrier>(c"ioxide.Barrier")
-        .doc(c"Lets a fixed number of tasks wait for each other.\n\nparties: how many; ValueError if less than \
-            one.\n\nNot thread-safe: other threads use it by loop.call_soon_threadsafe().")
+        .doc(c"Barrier(parties)\n--\n\nLets a fixed number of tasks wait for each other.\n\nparties: how many; \
+                ValueError if less than one.\n\nNot thread-safe: other threads use it by \
+                loop.call_soon_threadsafe().")
         .short_name()
         .constructible::<Barrier>()
         .dict(offset_of!(Barrier, dict))

@@ -165,8 +165,8 @@ impl Awaitable for EventWait {
 pub(super) fn build() -> PyResult<()> {
     waiters::spec::<EventWait>(c"ioxide.EventWait").build(&WAIT)?;
     ClassSpec::new::<Event>(c"ioxide.Event")
-        .doc(c"A flag that any number of tasks wait for; not set at first.\n\nNot thread-safe: other threads use it \
-            by loop.call_soon_threadsafe().")
+        .doc(c"Event()\n--\n\nA flag that any number of tasks wait for; not set at first.\n\nNot thread-safe: \
+                other threads use it by loop.call_soon_threadsafe().")
         .short_name()
         .constructible::<Event>()
         .dict(offset_of!(Event, dict))

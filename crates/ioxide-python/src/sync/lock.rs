@@ -140,8 +140,8 @@ impl Lock {
 pub(super) fn build() -> PyResult<()> {
     acquire::build::<Lock>(c"ioxide.LockAcquire")?;
     ClassSpec::new::<Lock>(c"ioxide.Lock")
-        .doc(c"A lock that one task holds at a time; those who wait get it in their order.\n\nNot thread-safe: other \
-            threads use it by loop.call_soon_threadsafe().")
+        .doc(c"Lock()\n--\n\nA lock that one task holds at a time; those who wait get it in their order.\n\nNot \
+                thread-safe: other threads use it by loop.call_soon_threadsafe().")
         .short_name()
         .constructible::<Lock>()
         .dict(offset_of!(Lock, dict))

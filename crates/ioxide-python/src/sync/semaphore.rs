@@ -239,9 +239,9 @@ impl Construct for BoundedSemaphore {
 pub(super) fn build() -> PyResult<()> {
     acquire::build::<Semaphore>(c"ioxide.SemaphoreAcquire")?;
     let semaphore = ClassSpec::new::<Semaphore>(c"ioxide.Semaphore")
-        .doc(c"A counter: acquire() takes one and waits while there is none, release() puts one back.\n\nvalue: how \
-            many there are at first, 1 by default; ValueError if negative.\n\nNot thread-safe: \
-            other threads use it by loop.call_soon_threadsafe().")
+        .doc(c"Semaphore(value=1)\n--\n\nA counter: acquire() takes one and waits while there is none, \
+                release() puts one back.\n\nvalue: how many there are at first, 1 by default; ValueError if \
+                negative.\n\nNot thread-safe: other threads use it by loop.call_soon_threadsafe().")
         .short_name()
         .constructible::<Semaphore>()
         .dict(offset_of!(Semaphore, dict))
@@ -279,7 +279,8 @@ pub(super) fn build() -> PyResult<()> {
         ])
         .build(&CLASS)?;
     ClassSpec::new::<BoundedSemaphore>(c"ioxide.BoundedSemaphore")
-        .doc(c"A semaphore that refuses to be released above its initial value.")
+        .doc(c"BoundedSemaphore(value=1)\n--\n\nA semaphore that refuses, with ValueError, to be released above \
+                its initial value.")
         .base(semaphore)
         .short_name()
         .constructible::<BoundedSemaphore>()

@@ -355,26 +355,32 @@ pub(crate) fn build() -> PyResult<()> {
     ClassSpec::new::<Task>(c"ioxide.Task")
         .base(future::Future::class().object())
         .base(layout::c_task()?)
-        .doc(c"A coroutine that runs on a loop.\n\nAs asyncio.Task: not thread-safe.")
+        .doc(c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\nA coroutine that \
+                runs on a loop.\n\nloop: by default the running one, or else the thread's current one. name: by \
+                default Task- and a number. context: the contextvars.Context, by default a copy of the current \
+                one. eager_start: whether it begins at once, which takes the running loop. As asyncio.Task: not \
+                thread-safe.")
         .constructible::<Task>()
         .slot(ffi::Py_tp_iter, crate::unary!(Task, |this: &Task| future::iterate(this.view())))
         .slot(ffi::Py_am_await, crate::unary!(Task, |this: &Task| future::iterate(this.view())))
         .methods([
             crate::method!(args Task, "cancel", cancel::cancel,
-                "Throws CancelledError into the coroutine at its next chance; False if it is done."),
+                "cancel($self, /, msg=None)\n--\n\nThrows CancelledError(msg) into the coroutine at its next \
+                    chance; False if it is done."),
             crate::method!(noargs Task, "cancelling", cancel::cancelling,
                 "How many requests to cancel are pending."),
             crate::method!(noargs Task, "uncancel", cancel::uncancel,
                 "Takes back one request to cancel; returns how many remain."),
             crate::method!(noargs Task, "get_name", Task::name, "The name."),
-            crate::method!(onearg Task, "set_name", Task::set_name, "Sets the name, made a string."),
+            crate::method!(onearg Task, "set_name", Task::set_name,
+                "set_name($self, value, /)\n--\n\nSets the name, made a string."),
             crate::method!(noargs Task, "get_context", Task::context, "The contextvars.Context."),
             crate::method!(onearg Task, "set_result",
                 |this: &Task, _: &Any| -> PyResult<()> { Err(refuse_set(this, "set_result")) },
-                "A task sets its own result."),
+                "set_result($self, result, /)\n--\n\nRuntimeError: a task sets its own result."),
             crate::method!(onearg Task, "set_exception",
                 |this: &Task, _: &Any| -> PyResult<()> { Err(refuse_set(this, "set_exception")) },
-                "A task sets its own exception."),
+                "set_exception($self, exception, /)\n--\n\nRuntimeError: a task sets its own exception."),
         ])
         .getset([crate::getter!(Task, "_fut_waiter", Task::fut_waiter, "What the task waits for.")])
         .build(&CLASS)?;

@@ -157,13 +157,16 @@ fn cell(cell: &ObjCell) -> Obj {
 fn transport_methods() -> Vec<ffi::PyMethodDef> {
     vec![
         crate::method!(args This, "get_extra_info", This::get_extra_info,
-            "What is known of the connection under this name, or the default."),
-        crate::method!(onearg This, "set_protocol", This::set_protocol, "Sets the protocol."),
+            "get_extra_info($self, name, default=None)\n--\n\nWhat is known of the connection under this \
+                name, or the default: \"sslcontext\", \"ssl_object\", \"peercert\", \"cipher\", \"compression\", \
+                and the names of the transport below."),
+        crate::method!(given This, "set_protocol", "protocol", This::set_protocol,
+            "Sets the protocol, which gets what arrives from now on."),
         crate::method!(noargs This, "get_protocol", |this: &This| cell(&this.protocol), "The protocol."),
         crate::method!(noargs This, "is_closing", This::is_closing,
             "Whether the transport is closing or closed."),
         crate::method!(noargs This, "close", This::close,
-            "Closes the connection when what was written has been sent."),
+            "Closes the connection when what was written has been sent; then connection_lost(None) is called."),
         crate::method!(noargs This, "abort", This::abort,
             "Closes the connection at once; what waits is lost."),
         crate::method!(onearg This, "_force_close", This::force_close,
@@ -171,10 +174,13 @@ fn transport_methods() -> Vec<ffi::PyMethodDef> {
         crate::method!(noargs This, "is_reading", |this: &This| !this.machine.is_paused(),
             "Whether what arrives is delivered."),
         crate::method!(noargs This, "pause_reading", |this: &This| this.machine.pause(),
-            "Delivers nothing until resume_reading()."),
-        crate::method!(noargs This, "resume_reading", This::resume_reading, "Delivers again."),
-        crate::method!(onearg This, "write", This::write, "Writes the bytes, without waiting."),
-        crate::method!(onearg This, "writelines", This::write_lines,
+            "Delivers nothing until resume_reading(). A second call does nothing."),
+        crate::method!(noargs This, "resume_reading", This::resume_reading,
+            "Delivers again. Does nothing unless reading is paused."),
+        crate::method!(given This, "write", "data", This::write,
+            "Writes the bytes, without waiting: what cannot be sent yet is kept. \
+            TypeError for what is not bytes-like."),
+        crate::method!(given This, "writelines", "list_of_data", This::write_lines,
             "Writes several bytes-like objects, without waiting."),
         crate::method!(noargs This, "can_write_eof", |_: &This| false, "False: TLS has no half-closed connections."),
         crate::method!(noargs This, "write_eof", |_: &This| -> PyResult<()> {
@@ -183,15 +189,21 @@ fn transport_methods() -> Vec<ffi::PyMethodDef> {
         crate::method!(noargs This, "get_write_buffer_size", This::write_buffer_size,
             "How many bytes wait to be sent."),
         crate::method!(noargs This, "get_write_buffer_limits", This::write_buffer_limits,
-            "The low and the high mark of what waits to be sent, in bytes."),
+            "The low and the high mark of what waits to be sent, in bytes: 131072 and 524288 by default."),
         crate::method!(args This, "set_write_buffer_limits", This::set_write_buffer_limits,
-            "Sets the marks of what waits to be sent, in bytes."),
+            "set_write_buffer_limits($self, high=None, low=None)\n--\n\nSets the marks of what waits to be \
+                sent, in bytes: above high the protocol's pause_writing() is called, at low \
+                resume_writing().\n\nhigh: by default 524288, or four times low if that is given. low: by \
+                default a quarter of high. ValueError unless high >= low >= 0."),
         crate::method!(noargs This, "get_read_buffer_size", |this: &This| this.engine.arrived(),
             "How many bytes wait to be decrypted."),
         crate::method!(noargs This, "get_read_buffer_limits", This::read_buffer_limits,
-            "The low and the high mark of what waits to be decrypted, in bytes."),
+            "The low and the high mark of what waits to be decrypted, in bytes: 65536 and 262144 by default."),
         crate::method!(args This, "set_read_buffer_limits", This::set_read_buffer_limits,
-            "Sets the marks of what waits to be decrypted, in bytes."),
+            "set_read_buffer_limits($self, high=None, low=None)\n--\n\nSets the marks of what waits to be \
+                decrypted, in bytes: above high the peer is held back, until it is low.\n\nhigh: by default \
+                262144, or four times low if that is given. low: by default a quarter of high. ValueError unless \
+                high >= low >= 0."),
     ]
 }
 
@@ -199,13 +211,13 @@ fn transport_methods() -> Vec<ffi::PyMethodDef> {
 fn protocol_methods() -> Vec<ffi::PyMethodDef> {
     vec![
         crate::method!(onearg This, "connection_made", This::connection_made,
-            "The transport below stands: the handshake begins."),
+            "connection_made($self, transport, /)\n--\n\nThe transport below stands: the handshake begins."),
         crate::method!(onearg This, "data_received", This::data_received,
-            "Encrypted bytes have arrived."),
+            "data_received($self, data, /)\n--\n\nEncrypted bytes have arrived."),
         crate::method!(noargs This, "eof_received", This::eof_received,
             "No more encrypted bytes will arrive."),
         crate::method!(onearg This, "connection_lost", This::connection_lost,
-            "The transport below is gone."),
+            "connection_lost($self, exc, /)\n--\n\nThe transport below is gone."),
         crate::method!(noargs This, "pause_writing", This::pause_writing,
             "The transport below takes no more for now."),
         crate::method!(noargs This, "resume_writing", This::resume_writing,
@@ -276,7 +288,7 @@ fn properties() -> Vec<ffi::PyGetSetDef> {
 
 pub(super) fn build() -> PyResult<()> {
     ClassSpec::new::<TlsTransport>(c"ioxide.SSLTransport")
-        .doc(c"The transport of an encrypted connection.\n\nAs asyncio.Transport.")
+        .doc(c"The transport of an encrypted connection.\n\nAs asyncio.Transport: not thread-safe.")
         .base(&*base_class("Transport")?)
         .dict(offset_of!(TlsTransport, dict))
         .weak(offset_of!(TlsTransport, weak))

@@ -348,7 +348,7 @@ pub(super) fn spec<T: Native>(
 pub(crate) fn build() -> PyResult<()> {
     import!("asyncio", "transports")?;
     spec::<SocketTransport>(c"ioxide.SocketTransport", &["Transport"])?
-        .doc(c"The transport of a stream socket.\n\nAs asyncio.Transport.")
+        .doc(c"The transport of a stream socket.\n\nAs asyncio.Transport: not thread-safe.")
         .methods(methods::stream())
         .methods(methods::pausing())
         .methods(methods::reading())
@@ -359,13 +359,13 @@ pub(crate) fn build() -> PyResult<()> {
         .getset(methods::stream_socket_properties())
         .build(&SOCKET_CLASS)?;
     spec::<ReadPipeTransport>(c"ioxide.ReadPipeTransport", &["ReadTransport"])?
-        .doc(c"The transport of the reading end of a pipe.\n\nAs asyncio.ReadTransport.")
+        .doc(c"The transport of the reading end of a pipe.\n\nAs asyncio.ReadTransport: not thread-safe.")
         .methods(methods::stream())
         .methods(methods::pausing())
         .methods(methods::reading())
         .build(&READ_PIPE_CLASS)?;
     spec::<WritePipeTransport>(c"ioxide.WritePipeTransport", &["Transport"])?
-        .doc(c"The transport of the writing end of a pipe.\n\nAs asyncio.WriteTransport.")
+        .doc(c"The transport of the writing end of a pipe.\n\nAs asyncio.WriteTransport: not thread-safe.")
         .methods(methods::stream())
         .methods(methods::writing())
         .methods(methods::flow())

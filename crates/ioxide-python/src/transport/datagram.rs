@@ -510,17 +510,21 @@ pub(super) fn build() -> PyResult<()> {
         c"ioxide.DatagramTransport",
         &["Transport", "DatagramTransport"],
     )?
-    .doc(c"The transport of a datagram socket.\n\nAs asyncio.DatagramTransport.")
+    .doc(c"The transport of a datagram socket.\n\nAs asyncio.DatagramTransport: not thread-safe.")
     .methods(methods::pausing())
     .methods(methods::flow())
     .methods([
         crate::method!(noargs DatagramTransport, "resume_reading", DatagramTransport::resume_reading,
-                "Delivers again."),
+                "Delivers again. Does nothing unless reading is paused."),
         crate::method!(args DatagramTransport, "sendto", DatagramTransport::sendto,
-                "Sends a datagram, without waiting."),
-        crate::method!(onearg Base, "set_protocol",
+                "sendto($self, data, addr=None)\n--\n\nSends a datagram, without waiting: one that the kernel \
+                    does not take is kept.\n\naddr: where to; None for the remote_addr of the endpoint, \
+                    ValueError for another. TypeError for what is not bytes-like. An OSError goes to the \
+                    protocol's error_received()."),
+        crate::method!(given Base, "set_protocol", "protocol",
                 |this: &Base, protocol: &Any| this.protocol.set(protocol.own()),
-                "Sets the protocol."),
+                "Sets the protocol, which gets what arrives from now \
+                    on."),
     ])
     .getset(methods::socket_properties())
     .getset([crate::getter!(

@@ -10,15 +10,17 @@ use crate::kit::{ffi, value, Any, Args, Obj, PyResult, Signature};
 pub(super) fn shared() -> Vec<ffi::PyMethodDef> {
     vec![
         crate::method!(args Base, "get_extra_info", get_extra_info,
-            "What is known of the transport under this name, or the default."),
+            "get_extra_info($self, name, default=None)\n--\n\nWhat is known of the transport under this name, \
+                or the default: \"socket\", \"sockname\" and \"peername\" of a socket, \"pipe\" of a pipe."),
         crate::method!(noargs Base, "is_closing", |this: &Base| this.closing.get(),
             "Whether the transport is closing or closed."),
         crate::method!(noargs Base, "get_protocol", |this: &Base| this.protocol.get_or_none(),
             "The protocol."),
         crate::method!(noargs Base, "close", closing::close,
-            "Closes the transport when what waits has been written."),
+            "Closes the transport when what waits has been written; then connection_lost(None) is called. \
+                Nothing more is read."),
         crate::method!(noargs Base, "abort", closing::abort,
-            "Closes the transport at once; what waits is lost."),
+            "Closes the transport at once; what waits is lost. Soon connection_lost(None) is called."),
         crate::method!(noargs Base, "_release", closing::release_untold,
             "Closes the descriptor at once and tells nobody: of a loop that does not run any more."),
         crate::method!(onearg Base, "_force_close",
@@ -35,7 +37,7 @@ pub(super) fn pausing() -> Vec<ffi::PyMethodDef> {
         crate::method!(noargs Base, "is_reading", Base::is_reading,
             "Whether what arrives is delivered."),
         crate::method!(noargs Base, "pause_reading", Base::pause_reading,
-            "Delivers nothing until resume_reading()."),
+            "Delivers nothing until resume_reading(). A second call does nothing."),
     ]
 }
 
@@ -43,27 +45,32 @@ pub(super) fn pausing() -> Vec<ffi::PyMethodDef> {
 pub(super) fn reading() -> Vec<ffi::PyMethodDef> {
     vec![
         crate::method!(noargs Base, "resume_reading", Base::resume_reading,
-            "Delivers again."),
+            "Delivers again. Does nothing unless reading is paused."),
     ]
 }
 
 /// Of every transport of a stream of bytes.
 pub(super) fn stream() -> Vec<ffi::PyMethodDef> {
     vec![
-        crate::method!(onearg Channel, "set_protocol", Channel::set_protocol, "Sets the protocol."),
+        crate::method!(given Channel, "set_protocol", "protocol", Channel::set_protocol,
+            "Sets the protocol, which gets what arrives from now on."),
     ]
 }
 
 /// Of every transport that writes a stream of bytes.
 pub(super) fn writing() -> Vec<ffi::PyMethodDef> {
     vec![
-        crate::method!(onearg Channel, "write", Channel::write,
-            "Writes the bytes, without waiting."),
-        crate::method!(onearg Channel, "writelines", Channel::write_lines,
-            "Writes several bytes-like objects, without waiting."),
-        crate::method!(noargs Channel, "can_write_eof", |_: &Channel| true, "True."),
+        crate::method!(given Channel, "write", "data", Channel::write,
+            "Writes the bytes, without waiting: what the kernel does not take is \
+                kept. TypeError for anything but bytes, bytearray and memoryview, RuntimeError after write_eof() \
+                and during sendfile()."),
+        crate::method!(given Channel, "writelines", "list_of_data", Channel::write_lines,
+            "Writes several bytes-like objects, without waiting, as \
+                write() of each."),
+        crate::method!(noargs Channel, "can_write_eof", |_: &Channel| true,
+            "True: what is written can end while what arrives is still read."),
         crate::method!(noargs Channel, "write_eof", Channel::write_eof,
-            "Ends what is written; what arrives is still read."),
+            "Ends what is written, after what waits; what arrives is still read."),
     ]
 }
 
@@ -73,9 +80,12 @@ pub(super) fn flow() -> Vec<ffi::PyMethodDef> {
         crate::method!(noargs Base, "get_write_buffer_size", Base::write_buffer_size,
             "How many bytes wait to be written."),
         crate::method!(noargs Base, "get_write_buffer_limits", limits,
-            "The low and the high mark of flow control, in bytes."),
+            "The low and the high mark of flow control, in bytes: 16384 and 65536 by default."),
         crate::method!(args Base, "set_write_buffer_limits", set_limits,
-            "Sets the marks of flow control, in bytes."),
+            "set_write_buffer_limits($self, high=None, low=None)\n--\n\nSets the marks of flow control, in \
+                bytes: when more than high wait, the protocol's pause_writing() is called, and resume_writing() \
+                when no more than low do.\n\nhigh: by default 65536, or four times low if that is given. low: by \
+                default a quarter of high. ValueError unless high >= low >= 0."),
     ]
 }
 

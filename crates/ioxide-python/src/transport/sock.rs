@@ -120,19 +120,27 @@ pub(crate) const COROUTINES: [crate::kit::class::Shape; 7] = [
 pub(crate) fn loop_methods() -> Vec<ffi::PyMethodDef> {
     vec![
         crate::method!(args EventLoop, "sock_recv", recv,
-            "Receives up to n bytes from a non-blocking socket."),
+            "Receives up to n bytes from a non-blocking socket as soon as there are any; b\"\" at the end of \
+                the stream.\n\nAs of all sock_ methods: OSError if it fails, TypeError for an ssl.SSLSocket, \
+                RuntimeError for a transport's socket that would have to wait, and ValueError, in debug mode, \
+                for one that blocks. ValueError for a negative n."),
         crate::method!(args EventLoop, "sock_recv_into", recv_into,
-            "Receives into a buffer; returns how many bytes."),
+            "Receives into a buffer as soon as there are bytes; returns how many, 0 at the end of the stream. \
+                Otherwise as sock_recv()."),
         crate::method!(args EventLoop, "sock_recvfrom", recvfrom,
-            "Receives a datagram; returns it and its sender."),
+            "Receives a datagram, of which bufsize bytes are kept; returns it and its sender. Otherwise as \
+                sock_recv()."),
         crate::method!(args EventLoop, "sock_recvfrom_into", recvfrom_into,
-            "Receives a datagram into a buffer; returns how many bytes and the sender."),
+            "Receives a datagram into a buffer, nbytes of it or, for 0, the default, what fits; returns how \
+                many bytes and the sender. Otherwise as sock_recv()."),
         crate::method!(args EventLoop, "sock_sendall", sendall,
-            "Sends all of the data."),
+            "Sends all of the data; how much was sent is not known if it fails or is cancelled. Otherwise as \
+                sock_recv()."),
         crate::method!(args EventLoop, "sock_sendto", sendto,
-            "Sends a datagram to the address; returns how many bytes."),
+            "Sends a datagram to the address; returns how many bytes. Otherwise as sock_recv()."),
         crate::method!(args EventLoop, "sock_accept", accept_method,
-            "Accepts a connection; returns its socket, non-blocking, and the peer's address."),
+            "Accepts a connection of a listening socket; returns its socket, non-blocking, and the peer's \
+                address. Otherwise as sock_recv()."),
         crate::method!(args EventLoop, "_sock_writable", writable,
             "Waits until the socket takes bytes, or has failed."),
     ]

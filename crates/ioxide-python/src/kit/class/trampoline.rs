@@ -123,7 +123,8 @@ pub(crate) fn only<'a>(args: Args<'a>, signature: &Signature<1>) -> PyResult<&'a
     only.ok_or_else(|| raise!(err::type_error(), "an argument is missing"))
 }
 
-/// A method for a class's table.
+/// A method for a class's table. A doc that begins with the signature, as `"name($self, a, b=None)\n--\n\n…"`, is
+/// taken apart by the interpreter; where there is at most one argument, it is put there here.
 ///
 /// * `method!(noargs T, "name", f, "doc")`: `fn(&T) -> impl Ret`
 /// * `method!(onearg T, "name", f, "doc")`: `fn(&T, &Any) -> impl Ret`
@@ -146,7 +147,7 @@ macro_rules! method {
             concat!($name, "\0"),
             $crate::kit::ffi::PyMethodDefPointer { PyCFunction: call },
             $crate::kit::ffi::METH_NOARGS,
-            concat!($doc, "\0"),
+            concat!($name, "($self)\n--\n\n", $doc, "\0"),
         )
     }};
     (onearg $class:ty, $name:literal, $f:expr, $doc:literal) => {{
@@ -176,7 +177,7 @@ macro_rules! method {
                 const SIGNATURE: $crate::kit::Signature<1> =
                     $crate::kit::Signature::new($name, [$parameter], 1);
                 $crate::kit::class::Ret::ret(($f)(this, $crate::kit::class::only(args, &SIGNATURE)?))
-            }, $doc)
+            }, concat!($name, "($self, ", $parameter, ")\n--\n\n", $doc))
     };
     (leading $class:ty, $name:literal, $leading:expr, $f:expr, $doc:literal) => {
         $crate::method!(args $class, $name,
@@ -188,7 +189,7 @@ macro_rules! method {
                 ($f)(this, args)
             }, $doc)
     };
-    (args $class:ty, $name:literal, $f:expr, $doc:literal) => {{
+    (args $class:ty, $name:literal, $f:expr, $doc:expr) => {{
         unsafe extern "C" fn call(
             object: $crate::kit::Raw,
             stack: *const $crate::kit::Raw,

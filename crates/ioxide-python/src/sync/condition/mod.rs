@@ -197,8 +197,9 @@ impl Condition {
 pub(super) fn build() -> PyResult<()> {
     waiting::build()?;
     ClassSpec::new::<Condition>(c"ioxide.Condition")
-        .doc(c"Lets tasks that hold a lock wait, without it, until another task notifies them.\n\nlock: the Lock, by \
-            default a new one.\n\nNot thread-safe: other threads use it by loop.call_soon_threadsafe().")
+        .doc(c"Condition(lock=None)\n--\n\nLets tasks that hold a lock wait, without it, until another task \
+                notifies them.\n\nlock: the Lock, by default a new one.\n\nNot thread-safe: other threads use it \
+                by loop.call_soon_threadsafe().")
         .short_name()
         .constructible::<Condition>()
         .dict(offset_of!(Condition, dict))
@@ -213,9 +214,10 @@ pub(super) fn build() -> PyResult<()> {
                 "Gives the lock up, waits to be notified, and returns True holding the lock again; RuntimeError \
                     without the lock."),
             crate::method!(given Condition, "wait_for", "predicate", Condition::wait_for,
-                "Waits until predicate() is true, asked after each notification, and returns what it returned."),
+                "Waits until predicate() is true, asked after each notification, and returns what it \
+                    returned; RuntimeError without the lock."),
             crate::method!(args Condition, "notify", Condition::notify,
-                "Wakes n of those who wait, 1 by default; RuntimeError without the lock."),
+                "notify($self, n=1)\n--\n\nWakes n of those who wait; RuntimeError without the lock."),
             crate::method!(noargs Condition, "notify_all", Condition::notify_all,
                 "Wakes all who wait; RuntimeError without the lock."),
             crate::method!(onearg Condition, "_notify", |this: &Condition, count: &Any| -> PyResult<()> {

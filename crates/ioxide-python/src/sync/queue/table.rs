@@ -24,8 +24,8 @@ fn methods() -> [ffi::PyMethodDef; 16] {
         method!(noargs Queue, "join", Queue::join,
             "Waits until task_done() was called for every item that was put."),
         method!(args Queue, "shutdown", Queue::shutdown,
-            "Ends put() with QueueShutDown, and get() once the queue is empty; with immediate=True the queue is \
-                emptied first."),
+            "shutdown($self, immediate=False)\n--\n\nEnds put() with QueueShutDown, and get() once the queue \
+                is empty; with immediate=True the queue is emptied first."),
         method!(onearg Queue, "_init", |this: &Queue, _: &Any| this.store.reset(this.order),
             "Makes the store; may be overridden."),
         method!(noargs Queue, "_get", |this: &Queue| this.store.take(this.order),
@@ -118,8 +118,9 @@ fn set_unfinished(this: &Queue, count: Option<&Any>) -> PyResult<()> {
 
 pub(super) fn build() -> PyResult<()> {
     let queue = ClassSpec::new::<Queue>(c"ioxide.Queue")
-        .doc(c"Items that producers put and consumers get, the oldest first.\n\nmaxsize: how many there may be; 0 or \
-            less, the default, for any number.\n\nNot thread-safe: other threads use it by loop.call_soon_threadsafe().")
+        .doc(c"Queue(maxsize=0)\n--\n\nItems that producers put and consumers get, the oldest \
+                first.\n\nmaxsize: how many there may be; 0 or less, the default, for any number.\n\nNot \
+                thread-safe: other threads use it by loop.call_soon_threadsafe().")
         .short_name()
         .constructible::<Queue>()
         .dict(offset_of!(Queue, dict))
@@ -132,13 +133,13 @@ pub(super) fn build() -> PyResult<()> {
         .getset(properties())
         .build(&CLASS)?;
     ClassSpec::new::<LifoQueue>(c"ioxide.LifoQueue")
-        .doc(c"A queue that gives out the newest item first.")
+        .doc(c"LifoQueue(maxsize=0)\n--\n\nA queue that gives out the newest item first.")
         .base(queue)
         .short_name()
         .constructible::<LifoQueue>()
         .build(&LIFO)?;
     ClassSpec::new::<PriorityQueue>(c"ioxide.PriorityQueue")
-        .doc(c"A queue that gives out the least item first.")
+        .doc(c"PriorityQueue(maxsize=0)\n--\n\nA queue that gives out the least item first.")
         .base(queue)
         .short_name()
         .constructible::<PriorityQueue>()
