@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import gc
 import random
 import socket
@@ -241,6 +242,25 @@ def test_objects_come_again_beside_many_that_are_kept_for_ever(messages):
         for _ in range(len(kept) * 3):
             await exchange(bytes(SIZE))
         assert not any(await are_new(exchange, 20))
+
+    messages(test)
+
+
+@longer
+def test_what_nobody_has_of_another_size_makes_place(messages):
+    async def test(exchange):
+        # Nearly a third of the memory for a size that does not come again; the rest, and more, is taken up by another.
+        seen = [await exchange(bytes(SIZE // 2)) for _ in range(1_300_000 // SIZE)]
+        seen.clear()
+        last = collections.deque(maxlen=1_500_000 // SIZE)
+        for _ in range(last.maxlen * 3):
+            last.append(await exchange(bytes(SIZE)))
+
+        async def in_turn(message):
+            last.append(await exchange(message))
+            return last[-1]
+
+        assert sum(await are_new(in_turn, 40)) <= 4
 
     messages(test)
 

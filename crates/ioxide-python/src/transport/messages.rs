@@ -27,6 +27,9 @@ const FEW: usize = 8;
 /// is the occasion to look for such as are not needed.
 const ONE_IN: usize = 4;
 
+/// How many of the oldest are looked at: those that have them do not always take turns in the same order.
+const AHEAD: usize = 4;
+
 const CLASSES: usize = class_of(LONGEST) + 1;
 
 /// The last messages that one loop has given to its programs.
@@ -133,19 +136,23 @@ impl Messages {
 }
 
 impl Rows {
-    /// The oldest object, if nobody has it. If it is still in use when half of the later ones are free, it is forgotten.
+    /// The oldest object that nobody has, if it is one of the first. If there is none among them and half of the later
+    /// ones are free, the first are forgotten.
     #[inline]
     fn take(&mut self, class: usize) -> Option<SpareBytes> {
         let row = self.rows.get_mut(class)?;
-        while !row.front()?.is_free() {
-            if !row[row.len() / 2].is_free() {
+        let place = loop {
+            if let Some(place) = row.iter().take(AHEAD).position(SpareBytes::is_free) {
+                break place;
+            }
+            if !row.get(row.len() / 2)?.is_free() {
                 return None;
             }
             row.pop_front();
             self.held -= room_of(class);
-        }
+        };
         self.held -= room_of(class);
-        let taken = row.pop_front();
+        let taken = row.remove(place);
         self.taken = self.taken.wrapping_add(1);
         if self.taken.is_multiple_of(ONE_IN) && row.len() > FEW && row[row.len() / 2].is_free() {
             // To go through more than are needed would be to use memory that is not in the processor's cache.
@@ -174,14 +181,19 @@ impl Rows {
         }
     }
 
-    /// Makes place for an object of a class; says whether there is any. The row with the most memory gives way. If that is
-    /// the same one, what is in it will be free sooner: only what is never free has to leave one day.
+    /// Makes place for an object of a class; says whether there is any. What nobody has in other rows gives way first, then
+    /// the row with the most memory. If that is the same one, what is in it will be free sooner: only what is never free
+    /// has to leave one day.
     #[cold]
     fn give_way(&mut self, class: usize) -> bool {
         let mut refuses = true;
         while self.held + room_of(class) > MOST {
             let memory = |class: &usize| self.rows[*class].len() * room_of(*class);
-            let Some(largest) = (0..CLASSES).max_by_key(memory) else {
+            let unused = |other: &usize| {
+                *other != class && self.rows[*other].front().is_some_and(SpareBytes::is_free)
+            };
+            let largest = (0..CLASSES).filter(unused).max_by_key(memory);
+            let Some(largest) = largest.or_else(|| (0..CLASSES).max_by_key(memory)) else {
                 return false;
             };
             if largest == class && refuses {
