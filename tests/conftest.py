@@ -13,7 +13,8 @@ import threading
 import pytest
 from harness.implementation import IMPLEMENTATIONS, load
 
-LIMIT_S = float(os.environ.get("IOXIDE_TEST_LIMIT_S", "20"))
+# Ends hangs only: nothing that passes comes near it, however busy the machine is.
+LIMIT_S = float(os.environ.get("IOXIDE_TEST_LIMIT_S", "60"))
 # A hang inside native code never returns to the interpreter, so the signal cannot end it: this does.
 HARD_LIMIT_S = LIMIT_S * 2
 
@@ -74,7 +75,7 @@ def _nothing_left():
     gc.collect()
     left = [t for t in set(threading.enumerate()) - threads if t.is_alive() and not t.daemon]
     for thread in left:
-        thread.join(1)
+        thread.join(50)
     assert not any(t.is_alive() for t in left), f"threads were left: {left}"
 
 

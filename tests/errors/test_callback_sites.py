@@ -17,7 +17,7 @@ import socket
 import sys
 
 import pytest
-from harness.implementation import Reports, load, spin
+from harness.implementation import Reports, load, settle, spin
 
 SITES = {}
 SINCE = {}
@@ -60,7 +60,7 @@ async def call_later(aio, loop, fail):
 @site
 async def call_at(aio, loop, fail):
     loop.call_at(loop.time(), fail)
-    await aio.sleep(0.002)
+    await settle(aio, 2)
 
 
 @site
@@ -68,7 +68,7 @@ async def reader(aio, loop, fail):
     left, right = socket.socketpair()
     loop.add_reader(left, lambda: (loop.remove_reader(left), fail()))
     right.send(b"x")
-    await aio.sleep(0.002)
+    await settle(aio, 2)
     left.close()
     right.close()
 
@@ -77,7 +77,7 @@ async def reader(aio, loop, fail):
 async def writer(aio, loop, fail):
     left, right = socket.socketpair()
     loop.add_writer(left, lambda: (loop.remove_writer(left), fail()))
-    await aio.sleep(0.002)
+    await settle(aio, 2)
     left.close()
     right.close()
 
@@ -86,7 +86,7 @@ async def writer(aio, loop, fail):
 async def signal_handler(aio, loop, fail):
     loop.add_signal_handler(signal.SIGUSR1, fail)
     os.kill(os.getpid(), signal.SIGUSR1)
-    await aio.sleep(0.01)
+    await settle(aio, 10)
     loop.remove_signal_handler(signal.SIGUSR1)
 
 
@@ -420,22 +420,22 @@ async def del_of_a_future_subclass(aio, loop, fail):
 
 
 # Protocols --------------------------------------------------------------------------------------
-async def conversation(aio, loop, protocol, *, act=None, seconds=0.01):
+async def conversation(aio, loop, protocol, *, act=None, turns=6):
     """Runs `protocol` against a raw peer which sends a few bytes and ends."""
     server = await loop.create_server(lambda: protocol, "127.0.0.1", 0)
     peer = socket.socket()
     peer.setblocking(False)
     await loop.sock_connect(peer, server.sockets[0].getsockname())
-    await aio.sleep(seconds / 2)
+    await settle(aio, turns)
     if act:
         act(peer)
     else:
         peer.send(b"hello")
-        await aio.sleep(seconds / 2)
+        await settle(aio, turns)
         peer.close()
-    await aio.sleep(seconds)
+    await settle(aio, turns)
     peer.close()
-    await aio.sleep(seconds / 2)
+    await settle(aio, turns)
     server.close()
 
 
@@ -522,7 +522,7 @@ async def resume_writing(aio, loop, fail):
 
         loop.add_reader(peer, readable)
 
-    await conversation(aio, loop, protocol, act=drain, seconds=0.1)
+    await conversation(aio, loop, protocol, act=drain, turns=60)
 
 
 @site
@@ -532,7 +532,7 @@ async def protocol_factory_of_a_connection(aio, loop, fail):
         await loop.create_connection(fail, *server.sockets[0].getsockname())
     finally:
         server.close()
-        await aio.sleep(0.005)
+        await settle(aio, 5)
 
 
 @site(since=(3, 12))
@@ -542,9 +542,11 @@ async def handler_of_start_server(aio, loop, fail):
 
     server = await aio.start_server(handler, "127.0.0.1", 0)
     reader, writer = await aio.open_connection(*server.sockets[0].getsockname())
-    await aio.wait([aio.ensure_future(reader.read())], timeout=0.02)
+    reading = aio.ensure_future(reader.read())
+    await settle(aio)
+    reading.cancel()
     writer.close()
-    await aio.sleep(0.005)
+    await settle(aio, 5)
     server.close()
 
 
@@ -571,7 +573,7 @@ def head(message):
     )
 
 
-def settle(aio, loop, kind):
+def leave_again(aio, loop, kind):
     for _ in range(3):
         spinning = loop.create_task(spin(aio))
         try:
@@ -610,7 +612,7 @@ def told(name, implementation, kind):
             del error
         if issubclass(kind, (KeyboardInterrupt, SystemExit)):
             # A task that was left by one gives it to whoever waits for it, which leaves the loop once more.
-            settle(aio, loop, kind)
+            leave_again(aio, loop, kind)
         loop.run_until_complete(spin(aio))
         gc.collect()
         assert loop.run_until_complete(aio.sleep(0, "goes on")) == "goes on"

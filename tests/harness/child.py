@@ -8,6 +8,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+# Ends hangs only, sooner than the limit of tests does.
+LIMIT_S = 50
 TESTS = Path(__file__).resolve().parent.parent
 
 PREAMBLE = """\
@@ -19,7 +21,7 @@ import {module} as aio
 """
 
 
-def source(aio, script: str, *, limit: float = 18) -> str:
+def source(aio, script: str, *, limit: float = LIMIT_S) -> str:
     """`script` with `aio` bound to the implementation and `stdlib` to asyncio."""
     return PREAMBLE.format(module=aio.__name__, limit=limit) + textwrap.dedent(script)
 
@@ -35,7 +37,9 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | changes
 
 
-def run(aio, script: str, *, flags=(), env=None, limit: float = 18) -> subprocess.CompletedProcess:
+def run(
+    aio, script: str, *, flags=(), env=None, limit: float = LIMIT_S
+) -> subprocess.CompletedProcess:
     """The finished child, whatever its exit status was."""
     return subprocess.run(
         [sys.executable, *flags, "-c", source(aio, script, limit=limit)],
@@ -47,7 +51,9 @@ def run(aio, script: str, *, flags=(), env=None, limit: float = 18) -> subproces
     )
 
 
-def check(aio, script: str, *, flags=(), env=None, limit: float = 18, quiet: bool = True) -> str:
+def check(
+    aio, script: str, *, flags=(), env=None, limit: float = LIMIT_S, quiet: bool = True
+) -> str:
     """What the child printed, after asserting that it ended well and, if `quiet`, said nothing on stderr."""
     done = run(aio, script, flags=flags, env=env, limit=limit)
     assert done.returncode == 0, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"

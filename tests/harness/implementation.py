@@ -29,6 +29,25 @@ async def spin(aio, turns: int = 5) -> None:
         await aio.sleep(0)
 
 
+async def settle(aio, turns: int = 15) -> None:
+    """Lets happen what the kernel has and what follows. Counts turns: on a busy machine time alone brings none."""
+    for _ in range(turns):
+        await aio.sleep(0.001)
+
+
+def run_turns(loop, turns: int = 15) -> None:
+    """Runs the loop as `settle` does."""
+
+    def turn(left: int) -> None:
+        if left:
+            loop.call_later(0.001, turn, left - 1)
+        else:
+            loop.stop()
+
+    loop.call_soon(turn, turns)
+    loop.run_forever()
+
+
 class Reports(list):
     """What a loop's exception handler was told, in order."""
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-LIMIT_S = 20
+LIMIT_S = 50
 
 
 class Ended(NamedTuple):

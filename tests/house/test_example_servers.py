@@ -36,7 +36,7 @@ def listening(name: str, *arguments: object):
         assert line.startswith("listening on 127.0.0.1:"), line + process.stdout.read()
         yield int(line.rpartition(":")[2])
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=10)
+        rest, _ = process.communicate(timeout=50)
         assert rest == "stopped\n"
         assert process.returncode == 0
     finally:
@@ -49,7 +49,7 @@ class Person:
     """Somebody at `nc`."""
 
     def __init__(self, port: int, name: str) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=50)
         self.lines = self.sock.makefile("rw", encoding="utf-8", newline="\n")
         assert self.lines.read(len("your name? ")) == "your name? "
         self.say(name)
@@ -166,13 +166,13 @@ def test_the_proxy_takes_tls_off(tmp_path):
     with inside() as target, listening("tls_proxy.py", *files, 0, f"127.0.0.1:{target}") as port:
         for line in (b"hello\n", long):
             with (
-                socket.create_connection(("127.0.0.1", port), timeout=10) as sock,
+                socket.create_connection(("127.0.0.1", port), timeout=50) as sock,
                 context.wrap_socket(sock, server_hostname="localhost") as tls,
                 tls.makefile("rb") as answer,
             ):
                 tls.sendall(line)
                 assert answer.read() == line.upper()
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", port), timeout=50) as sock:
             sock.sendall(b"not TLS\n")
             with contextlib.suppress(ConnectionError):
                 while sock.recv(100):

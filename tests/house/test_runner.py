@@ -193,7 +193,7 @@ def test_interrupt_cancels_and_is_raised_when_all_is_tidied_up(default_sigint):
     async def main():
         asyncio.get_running_loop().call_soon(interrupt)
         try:
-            await asyncio.sleep(10)
+            await asyncio.sleep(100)
         except asyncio.CancelledError:
             await asyncio.sleep(0)
             seen.append("tidied up")
@@ -207,7 +207,7 @@ def test_interrupt_cancels_and_is_raised_when_all_is_tidied_up(default_sigint):
 def test_interrupt_from_outside_wakes_a_sleeping_loop(default_sigint):
     async def main():
         threading.Timer(0.05, interrupt).start()
-        await asyncio.sleep(10)
+        await asyncio.sleep(100)
 
     with pytest.raises(KeyboardInterrupt):
         ioxide.run(main())
@@ -218,10 +218,10 @@ def test_second_interrupt_is_raised_at_once(default_sigint):
         loop = asyncio.get_running_loop()
         loop.call_soon(interrupt)
         try:
-            await asyncio.sleep(10)
+            await asyncio.sleep(100)
         except asyncio.CancelledError:
             loop.call_soon(interrupt)
-            await asyncio.sleep(10)
+            await asyncio.sleep(100)
 
     with pytest.raises(KeyboardInterrupt):
         ioxide.run(main())
@@ -231,7 +231,7 @@ def test_a_task_that_swallows_the_interrupt_returns_its_result(default_sigint):
     async def main():
         asyncio.get_running_loop().call_soon(interrupt)
         try:
-            await asyncio.sleep(10)
+            await asyncio.sleep(100)
         except asyncio.CancelledError:
             return "went on"
 
@@ -241,7 +241,7 @@ def test_a_task_that_swallows_the_interrupt_returns_its_result(default_sigint):
 def test_a_cancelled_task_is_no_interrupt(default_sigint):
     async def main():
         asyncio.current_task().cancel()
-        await asyncio.sleep(10)
+        await asyncio.sleep(100)
 
     with pytest.raises(asyncio.CancelledError):
         ioxide.run(main())

@@ -385,7 +385,7 @@ def test_identity_holds_with_and_without_install(installed):
             assert type(task) is aio.Task and isinstance(task, original[0])
             assert isinstance(task, stdlib.Task) and isinstance(task, stdlib.Future)
             assert stdlib.current_task() in stdlib.all_tasks()
-            async with stdlib.timeout(5):
+            async with stdlib.timeout(50):
                 async with stdlib.TaskGroup() as group:
                     group.create_task(stdlib.sleep(0))
             return await task

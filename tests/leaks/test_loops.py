@@ -138,15 +138,18 @@ def test_connections_made_and_closed_leave_nothing(aio):
                     assert await reader.read() == b"ping"
                     writer.close()
                     await writer.wait_closed()
+            async def settle():
+                for _ in range(20):
+                    await aio.sleep(0.001)
             def measure():
                 gc.collect()
                 return dict(fds=len(os.listdir("/proc/self/fd")), objects=len(gc.get_objects()),
                             blocks=sys.getallocatedblocks())
             await talk(200)
-            await aio.sleep(0.02)
+            await settle()
             before = measure()
             await talk({n})
-            await aio.sleep(0.02)
+            await settle()
             after = measure()
             server.close()
             return {{k: after[k] - before[k] for k in before}}

@@ -111,21 +111,23 @@ def test_to_thread_carries_the_context_and_keywords(aio):
 
 
 def test_cancelling_the_wait_leaves_the_loop_usable_and_the_job_running(aio, loop):
-    release, ended = threading.Event(), threading.Event()
+    started, release, ended = threading.Event(), threading.Event(), threading.Event()
 
     def job():
-        release.wait(5)
+        started.set()
+        release.wait()
         ended.set()
 
     async def main():
         task = aio.create_task(aio.to_thread(job))
-        await aio.sleep(0.01)
+        while not started.is_set():
+            await aio.sleep(0.001)
         task.cancel()
         with pytest.raises(aio.CancelledError):
             await task
         assert not ended.is_set()
         release.set()
-        assert await loop.run_in_executor(None, ended.wait, 5)
+        assert await loop.run_in_executor(None, ended.wait)
 
     loop.run_until_complete(main())
 
@@ -136,13 +138,14 @@ def test_job_cancelled_before_its_start_never_runs(aio, loop):
     async def main():
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             release = threading.Event()
-            blocker = loop.run_in_executor(pool, release.wait, 5)
+            blocker = loop.run_in_executor(pool, release.wait)
             queued = loop.run_in_executor(pool, ran.append, 1)
             queued.cancel()
             await aio.sleep(0)
             release.set()
             await blocker
-            await aio.sleep(0.005)
+            # After this one the queued one would have run.
+            await loop.run_in_executor(pool, int)
 
     loop.run_until_complete(main())
     assert ran == []
@@ -160,10 +163,17 @@ def test_after_shutdown_the_default_executor_is_refused(aio, loop):
 
 def test_shutdown_waits_for_running_jobs(aio, loop):
     log = []
+    started = threading.Event()
+
+    def job():
+        started.set()
+        time.sleep(0.05)
+        log.append("job")
 
     async def main():
-        loop.run_in_executor(None, lambda: (time.sleep(0.05), log.append("job")))
-        await aio.sleep(0.005)
+        loop.run_in_executor(None, job)
+        while not started.is_set():
+            await aio.sleep(0.001)
         await loop.shutdown_default_executor()
         log.append("shut down")
 
@@ -176,16 +186,16 @@ def test_shutdown_with_a_timeout_warns_and_returns(aio, loop):
     release = threading.Event()
 
     async def main():
-        future = loop.run_in_executor(None, release.wait, 5)
-        start = loop.time()
+        # It ends by itself after this time only.
+        future = loop.run_in_executor(None, release.wait, 15)
         with pytest.warns(
             RuntimeWarning,
             match="The executor did not finishing joining its threads within 0.05 seconds",
         ):
             await loop.shutdown_default_executor(0.05)
-        assert loop.time() - start < 1
+        assert not future.done()
         release.set()
-        await future
+        assert await future is True
 
     loop.run_until_complete(main())
 
@@ -202,12 +212,9 @@ def test_lambda_job_keeps_nothing_alive_after_its_end(aio, loop):
     loop.run_until_complete(loop.run_in_executor(None, lambda _: None, argument))
     del argument
     # The worker may still be between the result and its next job.
-    for _ in range(100):
+    while dead() is not None:
+        time.sleep(0.001)
         gc.collect()
-        if dead() is None:
-            return
-        time.sleep(0.002)
-    pytest.fail("the argument is still alive")
 
 
 def test_job_may_call_back_into_the_loop(aio, loop):
@@ -257,7 +264,7 @@ def test_job_begins_although_the_loop_does_not_go_on(aio, loop):
             await many_short_jobs(aio, loop)
             begun = threading.Event()
             job = loop.run_in_executor(None, begun.set)
-            assert begun.wait(10)
+            assert begun.wait(50)
             await job
 
     loop.run_until_complete(main())
@@ -268,7 +275,7 @@ def test_job_among_short_ones_may_wait_for_the_loop(aio, loop):
         return 42
 
     def ask():
-        return aio.run_coroutine_threadsafe(answer(), loop).result(10)
+        return aio.run_coroutine_threadsafe(answer(), loop).result(50)
 
     async def main():
         for _ in range(5):

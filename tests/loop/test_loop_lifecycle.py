@@ -195,14 +195,14 @@ def test_run_coroutine_threadsafe_gives_result_exception_and_cancellation(aio, l
             raise
 
     def other_thread():
-        outcome["result"] = aio.run_coroutine_threadsafe(aio.sleep(0, "value"), loop).result(5)
-        outcome["exception"] = repr(aio.run_coroutine_threadsafe(fail(), loop).exception(5))
+        outcome["result"] = aio.run_coroutine_threadsafe(aio.sleep(0, "value"), loop).result(50)
+        outcome["exception"] = repr(aio.run_coroutine_threadsafe(fail(), loop).exception(50))
         cancelled = threading.Event()
         future = aio.run_coroutine_threadsafe(forever(cancelled), loop)
         with pytest.raises(concurrent.futures.TimeoutError):
             future.result(0.01)
         future.cancel()
-        outcome["cancelled"] = cancelled.wait(5)
+        outcome["cancelled"] = cancelled.wait(50)
         loop.call_soon_threadsafe(loop.stop)
 
     thread = threading.Thread(target=other_thread)

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from harness import child
+from harness.implementation import run_turns
 
 SIGNAL = signal.SIGUSR1
 
@@ -53,14 +54,14 @@ def test_signal_between_two_runs_is_not_lost(loop):
 
 
 def test_signal_wakes_a_sleeping_loop(loop):
-    start = loop.time()
-    loop.add_signal_handler(SIGNAL, loop.stop)
+    log = []
+    loop.add_signal_handler(SIGNAL, lambda: (log.append("signal"), loop.stop()))
     timer = threading.Timer(0.03, os.kill, (os.getpid(), SIGNAL))
     timer.start()
-    loop.call_later(5, loop.stop)
+    loop.call_later(15, lambda: (log.append("slept on"), loop.stop()))
     loop.run_forever()
     timer.join()
-    assert loop.time() - start < 1
+    assert log == ["signal"]
     loop.remove_signal_handler(SIGNAL)
 
 
@@ -74,16 +75,14 @@ def test_burst_of_signals_runs_the_handler_and_never_more_often_than_sent(aio, l
     def burst():
         for _ in range(sent):
             os.kill(os.getpid(), SIGNAL)
-        loop.call_later(0.05, loop.stop)
 
     loop.call_soon(burst)
-    loop.run_forever()
+    run_turns(loop, 50)
     assert 1 <= len(log) <= sent
     # The loop still hears the next one.
     log.clear()
     loop.call_soon(os.kill, os.getpid(), SIGNAL)
-    loop.call_later(0.02, loop.stop)
-    loop.run_forever()
+    run_turns(loop)
     assert log == [1]
     loop.remove_signal_handler(SIGNAL)
 
@@ -112,8 +111,7 @@ def test_several_signals_each_reach_their_own_handler(loop):
         loop.add_signal_handler(s, log.append, s)
     for s in signals:
         loop.call_soon(os.kill, os.getpid(), s)
-    loop.call_later(0.02, loop.stop)
-    loop.run_forever()
+    run_turns(loop)
     assert sorted(log) == sorted(signals)
     for s in signals:
         loop.remove_signal_handler(s)
@@ -124,8 +122,7 @@ def test_second_handler_replaces_the_first(loop):
     loop.add_signal_handler(SIGNAL, log.append, "first")
     loop.add_signal_handler(SIGNAL, log.append, "second")
     loop.call_soon(os.kill, os.getpid(), SIGNAL)
-    loop.call_later(0.01, loop.stop)
-    loop.run_forever()
+    run_turns(loop)
     assert log == ["second"]
     assert loop.remove_signal_handler(SIGNAL)
 
@@ -181,11 +178,10 @@ def test_python_level_handler_of_the_program_still_runs_while_the_loop_sleeps(lo
     try:
         timer = threading.Timer(0.03, os.kill, (os.getpid(), SIGNAL))
         timer.start()
-        start = time.monotonic()
-        loop.call_later(3, loop.stop)
+        loop.call_later(15, lambda: (log.append("slept on"), loop.stop()))
         loop.run_forever()
         timer.join()
-        assert log == [1] and time.monotonic() - start < 1
+        assert log == [1]
     finally:
         signal.signal(SIGNAL, previous)
 
@@ -242,7 +238,7 @@ CTRL_C = """
     async def main():
         aio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
         try:
-            await aio.sleep(10)
+            await aio.sleep(100)
         except aio.CancelledError:
             print("cancelled", flush=True)
             raise
@@ -272,7 +268,7 @@ def test_ctrl_c_from_outside_ends_a_program_with_the_signals_status(aio):
         """
         async def main():
             print("started", flush=True)
-            await aio.sleep(10)
+            await aio.sleep(100)
         aio.run(main())
     """,
     )
@@ -285,7 +281,7 @@ def test_ctrl_c_from_outside_ends_a_program_with_the_signals_status(aio):
     )
     assert process.stdout.readline() == "started\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=50)
     assert process.returncode == -signal.SIGINT
     assert errors.rstrip().endswith("KeyboardInterrupt")
 
@@ -298,10 +294,9 @@ def test_second_ctrl_c_interrupts_at_once(aio):
         async def main():
             os.kill(os.getpid(), signal.SIGINT)
             try:
-                await aio.sleep(10)
+                await aio.sleep(100)
             except aio.CancelledError:
                 print("cancelled", flush=True)
-                start = time.monotonic()
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(5)
                 print("not interrupted")
@@ -324,10 +319,10 @@ def test_second_ctrl_c_while_the_cleanup_awaits_ends_the_program(aio):
         async def main():
             print("started", flush=True)
             try:
-                await aio.sleep(10)
+                await aio.sleep(100)
             except aio.CancelledError:
                 print("cancelled", flush=True)
-                await aio.sleep(10)
+                await aio.sleep(100)
         aio.run(main())
     """,
     )
@@ -343,7 +338,7 @@ def test_second_ctrl_c_while_the_cleanup_awaits_ends_the_program(aio):
     assert process.stdout.readline() == "cancelled\n"
     time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=50)
     assert process.returncode == -signal.SIGINT, errors
 
 
@@ -358,7 +353,7 @@ def test_ctrl_c_interrupts_a_busy_loop_of_callbacks(aio):
                 loop.call_soon(again)
             again()
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-            await aio.sleep(10)
+            await aio.sleep(100)
         try:
             aio.run(main())
         except KeyboardInterrupt:

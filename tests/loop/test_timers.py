@@ -32,7 +32,19 @@ def test_timers_never_fire_early(loop):
     loop.call_later(0.03, loop.stop)
     loop.run_forever()
     # asyncio rounds to the clock's resolution, which is far below this.
-    assert len(late) == 4 and all(-0.0005 < x < 0.5 for x in late)
+    assert len(late) == 4 and all(x > -0.0005 for x in late)
+
+
+def test_timers_do_not_fire_late(loop):
+    # More than half a second late each, they would not end in the time of a test.
+    def turn(left):
+        if left:
+            loop.call_later(0.001, turn, left - 1)
+        else:
+            loop.stop()
+
+    turn(100)
+    loop.run_forever()
 
 
 def test_crowd_of_timers_fires_in_order_without_those_called_off():
@@ -134,10 +146,10 @@ def test_timer_handles_compare_by_their_deadline(aio, loop):
 def test_many_cancelled_timers_do_not_delay_the_live_one(loop):
     for _ in range(20_000):
         loop.call_later(1000, print).cancel()
-    start = loop.time()
+    start = time.thread_time()
     loop.call_later(0.005, loop.stop)
     loop.run_forever()
-    assert loop.time() - start < 1
+    assert time.thread_time() - start < 1
 
 
 def test_far_deadline_does_not_overflow(loop):
@@ -160,7 +172,7 @@ def test_delay_of_the_wrong_type_is_refused_and_the_loop_goes_on(loop):
 def test_loop_time_never_runs_backwards(loop):
     seen = [loop.time() for _ in range(1000)]
     assert seen == sorted(seen)
-    assert abs(loop.time() - time.monotonic()) < 1
+    assert seen[-1] <= time.monotonic() <= loop.time()
 
 
 def test_sleepers_wake_in_order_and_return_their_result(aio):
@@ -179,18 +191,18 @@ def test_sleepers_wake_in_order_and_return_their_result(aio):
 
 def test_idle_loop_uses_no_cpu(loop):
     loop.call_later(0.2, loop.stop)
-    start = time.process_time()
+    start = time.thread_time()
     loop.run_forever()
-    assert time.process_time() - start < 0.02
+    assert time.thread_time() - start < 0.02
 
 
 def test_idle_loop_with_a_thousand_sleepers_uses_no_cpu(aio):
     async def main():
         tasks = [aio.create_task(aio.sleep(3600)) for _ in range(1000)]
         await aio.sleep(0.01)
-        start = time.process_time()
+        start = time.thread_time()
         await aio.sleep(0.2)
-        used = time.process_time() - start
+        used = time.thread_time() - start
         for task in tasks:
             task.cancel()
         await aio.wait(tasks)

@@ -8,6 +8,7 @@ import socket
 import struct
 
 import pytest
+from harness.implementation import settle
 
 import ioxide
 
@@ -51,7 +52,7 @@ class Recorder(stdlib.Protocol):
         self.note("resume")
 
     async def until(self, what):
-        async with stdlib.timeout(5):
+        async with stdlib.timeout(50):
             while what not in self.log:
                 self.changed.clear()
                 await self.changed.wait()
@@ -223,7 +224,7 @@ def test_pause_reading_inside_connection_made_holds_the_data_back(aio):
         there, here = Paused(), Recorder()
         server, transport = await connected(aio, there, here)
         transport.write(b"early")
-        await aio.sleep(0.02)
+        await settle(aio)
         assert there.log == ["made"] and not there.transport.is_reading()
         there.transport.resume_reading()
         await there.until("data:early")
@@ -242,7 +243,7 @@ def test_eof_after_pause_is_delivered_after_resume(aio):
         there.transport.pause_reading()
         transport.write(b"bc")
         transport.write_eof()
-        await aio.sleep(0.02)
+        await settle(aio)
         there.note("paused")
         there.transport.resume_reading()
         there.transport.resume_reading()
@@ -338,7 +339,7 @@ def test_connection_lost_comes_later_than_close_and_only_once(aio):
         transport.close()
         transport.abort()
         await here.until("lost:None")
-        await aio.sleep(0.005)
+        await settle(aio)
         assert here.log == ["made", "lost:None"]
         await ended(aio, server, there)
 
@@ -527,7 +528,7 @@ def test_connecting_can_be_cancelled_and_leaves_no_descriptor(aio):
             await aio.sleep(0.001)
             before = len(os.listdir("/proc/self/fd"))
             task = aio.create_task(loop.create_connection(stdlib.Protocol, *full.getsockname()))
-            await aio.sleep(0.02)
+            await settle(aio)
             task.cancel()
             with pytest.raises(aio.CancelledError):
                 await task

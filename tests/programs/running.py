@@ -73,7 +73,7 @@ def uvicorn(application: str, log: Path) -> Iterator[str]:
             assert found, "uvicorn has not started"
             yield found[1]
             server.send_signal(signal.SIGTERM)
-            _, rest = server.communicate(timeout=10)
+            _, rest = server.communicate(timeout=50)
             output.write(rest)
         finally:
             server.kill()

@@ -71,7 +71,7 @@ def test_every_byte_comes_in_order_whatever_the_sizes(runner, how):
                 assert received == message
             writer.close()
 
-    runner.run(asyncio.wait_for(main(), 20))
+    runner.run(asyncio.wait_for(main(), 50))
 
 
 def test_a_cancelled_read_takes_nothing(runner):
@@ -96,7 +96,7 @@ def test_a_cancelled_read_takes_nothing(runner):
                     )
             writer.close()
 
-    runner.run(asyncio.wait_for(main(), 20))
+    runner.run(asyncio.wait_for(main(), 50))
 
 
 def test_the_end_comes_after_the_last_byte(runner):
@@ -112,7 +112,7 @@ def test_the_end_comes_after_the_last_byte(runner):
             assert reader.at_eof()
             writer.close()
 
-    runner.run(asyncio.wait_for(main(), 20))
+    runner.run(asyncio.wait_for(main(), 50))
 
 
 def test_a_reset_ends_the_read(runner):
@@ -129,7 +129,7 @@ def test_a_reset_ends_the_read(runner):
         with pytest.raises(ConnectionResetError):
             await writer.wait_closed()
 
-    runner.run(asyncio.wait_for(main(), 20))
+    runner.run(asyncio.wait_for(main(), 50))
 
 
 def test_a_read_that_was_left_with_nothing_waits_on(runner):
@@ -150,7 +150,7 @@ def test_a_read_that_was_left_with_nothing_waits_on(runner):
             assert await read
             writer.close()
 
-    runner.run(asyncio.wait_for(main(), 20))
+    runner.run(asyncio.wait_for(main(), 50))
 
 
 def test_transport_that_a_program_has_touched_is_fetched_from_as_well(runner):
@@ -162,7 +162,7 @@ def test_transport_that_a_program_has_touched_is_fetched_from_as_well(runner):
             assert data == b"x" * LARGE
         writer.close()
 
-    runner.run(asyncio.wait_for(main(), 10))
+    runner.run(asyncio.wait_for(main(), 50))
 
 
 @pytest.mark.parametrize("sizes", [[1], [10, 1], [1, 100_000, 1], [70_000] * 20, [1] * 3000])

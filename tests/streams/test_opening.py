@@ -20,7 +20,7 @@ both = pytest.mark.parametrize("aio, loop_class", MODULES.values(), ids=MODULES)
 
 def run(main, new_loop):
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(asyncio.wait_for(main, 10))
+        return runner.run(asyncio.wait_for(main, 50))
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_limit_that_is_none_is_told_when_a_client_comes():
         with socket.create_connection(("127.0.0.1", port)) as peer:
             while not told:
                 await asyncio.sleep(0)
-            peer.settimeout(5)
+            peer.settimeout(50)
             assert peer.recv(1) == b""
         assert told[0]["message"] == "Error on transport creation for incoming connection"
         assert str(told[0]["exception"]) == "Limit cannot be <= 0"

@@ -411,7 +411,7 @@ def test_waiter_that_is_woken_before_its_task_parks_goes_on() -> None:
         assert await Meanwhile(event.wait(), event.set) is True
         assert not event._waiters and not queue._getters
 
-    run(asyncio.wait_for(main(), 5))
+    run(asyncio.wait_for(main(), 50))
 
 
 def test_everything_waits_under_the_standard_loop_too() -> None:

@@ -22,7 +22,7 @@ import ioxide
 def run(main):
     """Run the coroutine on ioxide's loop without installing anything."""
     with ioxide.Runner(loop_factory=ioxide.new_event_loop) as runner:
-        return runner.run(asyncio.wait_for(main, 10))
+        return runner.run(asyncio.wait_for(main, 50))
 
 
 def test_function_runs_on_a_thread_named_as_asyncios():

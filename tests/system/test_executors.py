@@ -8,7 +8,6 @@ import contextvars
 import os
 import sys
 import threading
-import time
 
 import pytest
 from house.programs import python
@@ -27,7 +26,7 @@ ALL = [THREADS, PROCESSES, *filter(None, [INTERPRETERS])]
 
 def run(main):
     with ioxide.Runner(loop_factory=ioxide.new_event_loop) as runner:
-        return runner.run(asyncio.wait_for(main, 15))
+        return runner.run(asyncio.wait_for(main, 50))
 
 
 def failing():
@@ -186,9 +185,7 @@ async def main():
     sys.exit(3)
 ioxide.run(main())
 """
-    began = time.monotonic()
     assert python("-W", "ignore", "-c", program, cwd=tmp_path).status == 3
-    assert time.monotonic() - began < 10
 
 
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="interpreters in pools since Python 3.14")

@@ -149,7 +149,7 @@ def test_child_of_a_thread_that_ended_lives_on_with_its_loop():
     thread.start()
     thread.join()
     try:
-        assert loop.run_until_complete(asyncio.wait_for(finish(), 10)) == (b"still here", None)
+        assert loop.run_until_complete(asyncio.wait_for(finish(), 50)) == (b"still here", None)
     finally:
         loop.close()
 

@@ -149,7 +149,7 @@ def test_options_are_those_of_a_task(monkeypatch):
     module = StandIn()
     monkeypatch.setitem(sys.modules, "ray", module)
     with RayExecutor(num_cpus=2, max_retries=1) as executor:
-        assert executor.submit(int).result(10) == 0
+        assert executor.submit(int).result(50) == 0
     assert module.options == [{"num_cpus": 2, "max_retries": 1}]
 
 

@@ -13,7 +13,7 @@ import ioxide
 
 def run(main):
     with ioxide.Runner(loop_factory=ioxide.new_event_loop) as runner:
-        return runner.run(asyncio.wait_for(main, 10))
+        return runner.run(asyncio.wait_for(main, 50))
 
 
 @pytest.mark.parametrize(

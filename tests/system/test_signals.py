@@ -31,7 +31,7 @@ def run_until(loop, condition):
         while not condition():
             await asyncio.sleep(0)
 
-    loop.run_until_complete(asyncio.wait_for(main(), 10))
+    loop.run_until_complete(asyncio.wait_for(main(), 50))
 
 
 def test_signal_before_the_first_turn_is_told_of(loop):
@@ -96,7 +96,7 @@ def test_signal_from_another_process_wakes_an_idle_loop(loop):
         assert await came
         assert await process.wait() == 0
 
-    loop.run_until_complete(asyncio.wait_for(main(), 10))
+    loop.run_until_complete(asyncio.wait_for(main(), 50))
 
 
 def test_burst_from_another_thread_while_the_loop_works_is_told_of(loop):
@@ -119,7 +119,7 @@ def test_burst_from_another_thread_while_the_loop_works_is_told_of(loop):
 
     loop.add_signal_handler(signal.SIGUSR1, count)
     thread = threading.Thread(target=lambda: [send() for _ in range(10_000)])
-    loop.run_until_complete(asyncio.wait_for(main(), 15))
+    loop.run_until_complete(asyncio.wait_for(main(), 50))
     thread.join()
 
 

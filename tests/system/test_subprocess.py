@@ -28,7 +28,7 @@ SHOW = "import os, sys; sys.stdout.write({})"
 
 def run(main):
     with ioxide.Runner(loop_factory=ioxide.new_event_loop) as runner:
-        return runner.run(asyncio.wait_for(main, 20))
+        return runner.run(asyncio.wait_for(main, 50))
 
 
 def output_of(*command, shell=False, **options):
@@ -515,7 +515,7 @@ def test_popen_of_the_transport_agrees_with_the_loop():
         with pytest.raises(subprocess.TimeoutExpired):
             popen.wait(0.001)
         popen.kill()
-        assert popen.wait(10) == -signal.SIGKILL == await process.wait()
+        assert popen.wait(50) == -signal.SIGKILL == await process.wait()
         popen.kill()  # too late, and nobody else's signal
 
     run(main())
@@ -529,7 +529,7 @@ def test_loops_of_other_threads_have_children_too():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(50)
     assert results == [b"x\n"] * 4
 
 
@@ -604,7 +604,7 @@ def test_child_that_outlives_its_loop_is_warned_about_and_reaped_later():
         run(main())
         gc.collect()
     # Killed with its transport; the next child to be started sweeps up.
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 50
     while "sleep" in children().values() and time.monotonic() < deadline:
         output_of("true")
     assert "sleep" not in children().values()

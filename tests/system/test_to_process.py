@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 def run(main):
     with ioxide.Runner(loop_factory=ioxide.new_event_loop) as runner:
-        return runner.run(asyncio.wait_for(main, 20))
+        return runner.run(asyncio.wait_for(main, 50))
 
 
 @pytest.fixture(autouse=True)
@@ -341,7 +341,7 @@ ioxide.run(main())
     owner = subprocess.Popen(
         [sys.executable, "-c", program, str(path)], env=environment, start_new_session=True
     )
-    pid = asyncio.run(asyncio.wait_for(pid_in(path), 15))
+    pid = asyncio.run(asyncio.wait_for(pid_in(path), 50))
     owner.kill()
     owner.wait()
     for _ in range(1000):

@@ -259,7 +259,7 @@ def test_contexts_made_before_the_import_serve():
         [sys.executable, "-c", SCRIPT, CERTIFICATES / "localhost.pem", CA],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=50,
     )
     assert (done.stdout, done.stderr) == ("hello\n", "")
 

@@ -7,13 +7,14 @@ import random
 
 import pytest
 
-from .peers import client_context, run, server_context
+from .peers import client_context, run, server_context, turns
 
 
 class Pausing(asyncio.BufferedProtocol):
     """Takes a little at a time, and pauses each time."""
 
     def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
         self.received = bytearray()
         self.ended_after: int | None = None
         self.buffer = bytearray(1000)
@@ -54,7 +55,9 @@ async def visited(data: bytes, *, clean: bool) -> Pausing:
         while writer.transport.get_write_buffer_size():
             await asyncio.sleep(0.001)
         writer.transport.abort()
-    await asyncio.sleep(0.05)
+    while protocol.transport is None:
+        await turns(1)
+    await turns(20)
     server.close()
     protocol.client = writer
     return protocol
@@ -66,7 +69,7 @@ def test_closing_it_ends_it(clean):
         protocol = await visited(b"hello", clean=clean)
         assert not protocol.lost.done()
         protocol.transport.close()
-        await asyncio.wait_for(protocol.lost, 5)
+        await asyncio.wait_for(protocol.lost, 50)
         await protocol.client.wait_closed()
 
     run(main())

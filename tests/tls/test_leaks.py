@@ -63,15 +63,19 @@ async def round(address, count):
     for start in range(0, count, 20):
         await aio.gather(*(connection(address, i % 6) for i in range(start, start + 20)))
 
+async def settle():
+    for _ in range(30):
+        await aio.sleep(0.001)
+
 async def main():
     server = await aio.start_server(serve, "127.0.0.1", 0, ssl=server_context)
     address = server.sockets[0].getsockname()
     await round(address, 120)
     gc.collect()
-    await aio.sleep(0.05)
+    await settle()
     before = resident(), len(os.listdir("/proc/self/fd"))
     await round(address, 240)
-    await aio.sleep(0.05)
+    await settle()
     gc.collect()
     objects = [o for o in gc.get_objects() if type(o).__name__ in ("SSLTransport", "SocketTransport", "SSLObject")]
     print(json.dumps([resident() - before[0], len(os.listdir("/proc/self/fd")) - before[1], len(objects)]))

@@ -21,7 +21,7 @@ both = pytest.mark.parametrize("new_loop", LOOPS.values(), ids=LOOPS)
 def run(main: Coroutine[Any, Any, Any], new_loop: Any = ioxide.new_event_loop) -> Any:
     """Run the coroutine to its end, ten seconds at most."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(asyncio.wait_for(main, 10))
+        return runner.run(asyncio.wait_for(main, 50))
 
 
 class Recorder(asyncio.Protocol):

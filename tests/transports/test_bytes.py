@@ -326,7 +326,7 @@ def test_what_a_coroutine_keeps_does_not_change_with_the_next(new_loop, keep, be
         close()
 
     async def main():
-        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(50), asyncio.TaskGroup() as group:
             for _ in range(10):
                 ours, theirs = socket.socketpair()
                 ends.append(theirs)

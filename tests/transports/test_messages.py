@@ -93,7 +93,7 @@ def messages(request):
 
     def run(test):
         with asyncio.Runner(loop_factory=ioxide.new_event_loop) as runner:
-            runner.run(asyncio.wait_for(main(test), 20))
+            runner.run(asyncio.wait_for(main(test), 50))
 
     return run
 
@@ -323,4 +323,4 @@ def test_what_follows_a_message_that_fills_its_room_is_told(new_loop, room, end)
         transport.close()
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(asyncio.wait_for(main(), 20))
+        runner.run(asyncio.wait_for(main(), 50))

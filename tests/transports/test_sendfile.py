@@ -205,6 +205,6 @@ def test_transport_that_is_aborted_wakes_who_sends_over_it(sockets, file):
         assert file.tell() == 0 and far.recv(1) == DATA[:1], "it is under way"
         transport.abort()
         with pytest.raises(OSError):
-            await asyncio.wait_for(sending, 10)
+            await asyncio.wait_for(sending, 50)
 
     ioxide.run(main())

@@ -444,7 +444,7 @@ def test_what_a_handler_of_signals_interrupts_is_told_later(new_loop):
                     loop.run_until_complete(receive)
             finally:
                 timer.join()
-            assert loop.run_until_complete(asyncio.wait_for(receive, 5)) == b"abc"
+            assert loop.run_until_complete(asyncio.wait_for(receive, 50)) == b"abc"
     finally:
         sys.setswitchinterval(interval)
         signal.signal(signal.SIGUSR1, handler)
@@ -529,7 +529,7 @@ def test_random_traffic_with_cancellations_loses_no_byte(make_pair):
     async def main():
         for seed in range(int(os.environ.get("IOXIDE_TRAFFIC", "100"))):
             try:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(50):
                     await random_traffic(make_pair, seed)
             except BaseException:
                 print("seed", seed)
