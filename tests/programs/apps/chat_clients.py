@@ -28,7 +28,9 @@ class Person:
         self.heard: list[dict[str, str]] = []
 
     async def join(self, url: str) -> None:
-        self.socket = await websockets.connect(f"{url}/rooms/lobby/{self.name}", max_queue=None)
+        self.socket = await websockets.connect(
+            f"{url}/rooms/lobby/{self.name}", max_queue=None, open_timeout=60
+        )
         welcome = json.loads(await self.socket.recv())
         assert welcome["event"] == "welcome" and welcome["name"] == self.name
 
@@ -73,7 +75,7 @@ async def main(url: str) -> None:
     await asyncio.gather(*(p.listen(LEAVING) for p in staying))
     left = sorted(m["name"] for m in staying[0].heard[SPEAKERS:])
 
-    async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         history = (await client.get("/rooms/lobby")).json()
         missing = (await client.get("/rooms/nowhere")).status_code
         uploaded = await upload(client)

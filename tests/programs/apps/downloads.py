@@ -102,6 +102,7 @@ async def main(certificates: Path) -> None:
         port=0,
         log_level="critical",
         lifespan="off",
+        timeout_keep_alive=3600,
         ssl_certfile=str(certificates / "server.pem"),
     )
     server = uvicorn.Server(config)
@@ -112,15 +113,16 @@ async def main(certificates: Path) -> None:
     async with httpx.AsyncClient(
         base_url=f"https://localhost:{port}",
         verify=ssl.create_default_context(cafile=certificates / "ca.pem"),
-        limits=httpx.Limits(max_connections=CONNECTIONS),
-        timeout=10,
+        # None is closed for having been idle, on neither side.
+        limits=httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=None),
+        timeout=60,
     ) as client:
         good = await asyncio.gather(
             *(big(client, n) for n in range(BIG)), *(small(client, n) for n in range(SMALL))
         )
         connections = len(site.peers)
         failures = [
-            await failure(client.get("/slow", timeout=0.1)),
+            await failure(client.get("/slow", timeout=httpx.Timeout(60, read=0.1))),
             await failure(client.get("/broken")),
         ]
         await site.hung_up.wait()
@@ -129,7 +131,7 @@ async def main(certificates: Path) -> None:
             async for _ in response.aiter_bytes():
                 if response.num_bytes_downloaded > 3_000_000:
                     break
-        await asyncio.wait_for(site.hung_up.wait(), 5)
+        await site.hung_up.wait()
         good.append(await small(client, 3))
     server.should_exit = True
     await serving

@@ -17,7 +17,6 @@ from report import let_go, report  # noqa: E402
 
 PAGES = 500
 AT_ONCE = 40
-PATIENCE_S = 1.0
 #: Pages without links onwards are of all kinds; the others come in one of the first three.
 KINDS = ("plain", "chunked", "gzip", "moved", "silent", "broken")
 
@@ -39,6 +38,8 @@ class Site:
 
     def __init__(self) -> None:
         self.given_up = 0
+        #: How long whoever asks for a page will wait for it.
+        self.patience: dict[int, asyncio.Timeout] = {}
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         number = int(request.match_info["number"])
@@ -66,6 +67,7 @@ class Site:
 
     async def silent(self, request: web.Request, number: int) -> web.StreamResponse:
         try:
+            self.patience[number].reschedule(asyncio.get_running_loop().time() + 0.05)
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
             self.given_up += 1
@@ -86,8 +88,10 @@ class Site:
 class Scraper:
     """Follows links, and notes how each page ended."""
 
-    def __init__(self, session: aiohttp.ClientSession, group: asyncio.TaskGroup) -> None:
-        self.session, self.group = session, group
+    def __init__(
+        self, site: Site, session: aiohttp.ClientSession, group: asyncio.TaskGroup
+    ) -> None:
+        self.site, self.session, self.group = site, session, group
         self.gate = asyncio.Semaphore(AT_ONCE)
         self.outcomes: dict[int, str] = {}
         self.under_way = 0
@@ -99,7 +103,8 @@ class Scraper:
             self.under_way += 1
             self.most = max(self.most, self.under_way)
             try:
-                async with asyncio.timeout(PATIENCE_S):
+                # A page that comes is waited for, however slow the machine is.
+                async with asyncio.timeout(None) as self.site.patience[number]:
                     links = await self.fetch(number)
             except TimeoutError:
                 self.outcomes[number], links = "silent", []
@@ -139,7 +144,7 @@ async def main() -> None:
         aiohttp.ClientSession(f"http://{host}:{port}") as session,
         asyncio.TaskGroup() as group,
     ):
-        scraper = Scraper(session, group)
+        scraper = Scraper(site, session, group)
         group.create_task(scraper.visit(0))
     await runner.cleanup()
     await let_go()

@@ -77,7 +77,7 @@ async def work(number: int, port: int, tls: ssl.SSLContext) -> int:
     compression = "deflate" if number % 2 else None
     done = 0
     async with websockets.connect(
-        f"wss://localhost:{port}", ssl=tls, compression=compression
+        f"wss://localhost:{port}", ssl=tls, compression=compression, open_timeout=60
     ) as server:
         try:
             while True:
