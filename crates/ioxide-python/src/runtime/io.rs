@@ -67,9 +67,11 @@ pub(super) struct Entry {
     /// Of a registration by the edge.
     pub(super) edge: Edge,
     /// Which collection of events was the last one when somebody began to watch.
-    since: u32,
+    pub(super) since: u32,
     /// Nobody reads any more, of which the kernel is told if it reports something.
     left: bool,
+    /// Stands in the list of those of which the kernel is told later: see [`super::late`].
+    pub(super) late: bool,
     pub(super) reader: Option<Watcher>,
     pub(super) writer: Option<Watcher>,
     /// The transport that the descriptor belongs to. Borrowed: it leaves before it dies.
@@ -86,7 +88,7 @@ impl Entry {
         }
     }
 
-    fn place(&mut self, side: Side) -> &mut Option<Watcher> {
+    pub(super) fn place(&mut self, side: Side) -> &mut Option<Watcher> {
         match side {
             Side::Read => &mut self.reader,
             Side::Write => &mut self.writer,
@@ -284,6 +286,7 @@ impl EventLoop {
             return self.settle(fd);
         }
         if let Some(entry) = self.descriptors.entry(fd) {
+            self.polling.counts(entry.registered, Interest::NONE);
             entry.registered = Interest::NONE;
             entry.left = false;
         }
@@ -347,6 +350,7 @@ impl EventLoop {
             return Ok(());
         }
         self.polling.open()?;
+        self.polling.counts_anew();
         for fd in 0..self.descriptors.table().len() {
             let fd = fd as RawFd;
             let Some(entry) = self.descriptors.entry(fd) else {
@@ -396,11 +400,13 @@ impl EventLoop {
                 result => result,
             }
         };
-        entry.registered = if result.is_ok() {
+        let registered = if result.is_ok() {
             interest
         } else {
             Interest::NONE
         };
+        self.polling.counts(entry.registered, registered);
+        entry.registered = registered;
         result
     }
 }

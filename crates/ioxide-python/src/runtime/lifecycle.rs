@@ -123,6 +123,7 @@ pub(crate) fn close(event_loop: &EventLoop) -> PyResult<()> {
     event_loop.ready.clear();
     event_loop.timers.clear();
     event_loop.descriptors.clear();
+    event_loop.late.clear();
     event_loop.snapshots.clear();
     event_loop.hub.messages.clear();
     event_loop.polling.close();

@@ -11,6 +11,7 @@ pub(crate) mod clock;
 mod edge;
 pub(crate) mod generators;
 pub(crate) mod io;
+mod late;
 pub(crate) mod lifecycle;
 pub(crate) mod queue;
 pub(crate) mod report;
@@ -43,6 +44,7 @@ pub(crate) struct EventLoop {
     pub(crate) clock: LoopClock,
     pub(crate) polling: Polling,
     pub(crate) descriptors: Descriptors,
+    pub(crate) late: late::Late,
     pub(crate) snapshots: snapshot::Snapshots,
     /// What the loop's transports share.
     pub(crate) hub: Hub,
@@ -114,6 +116,7 @@ impl EventLoop {
             clock: LoopClock::monotonic(),
             polling: Polling::new(),
             descriptors: Descriptors::new(),
+            late: late::Late::new(),
             snapshots: snapshot::Snapshots::new(),
             hub: Hub::new(),
             stopping: Cell::new(false),

@@ -28,6 +28,7 @@ const ALONE: usize = 15;
 const THROW: usize = 1;
 const DONE: usize = 2;
 const CALLED: usize = 3;
+const UNWATCHED: usize = 4;
 
 impl Entry {
     #[inline(always)]
@@ -53,6 +54,9 @@ impl Entry {
             }
             Work::Done(target, future) => {
                 beside(target.into_pointer(), future.into_pointer(), DONE)
+            }
+            Work::Unwatched(target, exception) => {
+                beside(target.into_pointer(), exception.into_pointer(), UNWATCHED)
             }
             Work::Called(future, deferred) => {
                 beside(future.into_pointer(), deferred.into_raw(), CALLED)
@@ -107,6 +111,9 @@ impl Entry {
             match other.tag() {
                 THROW => Work::Throw(Own::steal(object), Obj::steal(other.pointer().as_ptr())),
                 DONE => Work::Done(Own::steal(object), Obj::steal(other.pointer().as_ptr())),
+                UNWATCHED => {
+                    Work::Unwatched(Own::steal(object), Obj::steal(other.pointer().as_ptr()))
+                }
                 _ => Work::Called(
                     Obj::steal(object.as_ptr()),
                     Small::from_raw(other.pointer()),

@@ -13,6 +13,8 @@ pub(crate) struct TargetKind {
     pub(crate) readable: unsafe fn(&Any) -> PyResult<()>,
     /// Its descriptor is writable.
     pub(crate) writable: unsafe fn(&Any) -> PyResult<()>,
+    /// Its descriptor cannot be watched, with this exception.
+    pub(crate) unwatched: unsafe fn(&Any, &Any) -> PyResult<()>,
 }
 
 impl TargetKind {
@@ -21,14 +23,15 @@ impl TargetKind {
         unsafe fn nobody(_: &Any) -> PyResult<()> {
             Ok(())
         }
-        unsafe fn done(_: &Any, _: &Any) -> PyResult<()> {
+        unsafe fn nothing(_: &Any, _: &Any) -> PyResult<()> {
             Ok(())
         }
         TargetKind {
-            done,
+            done: nothing,
             fire: nobody,
             readable: nobody,
             writable: nobody,
+            unwatched: nothing,
         }
     };
 }
@@ -70,6 +73,9 @@ pub(crate) unsafe trait Told: Native {
     fn writable(&self) -> PyResult<()> {
         Ok(())
     }
+    fn unwatched(&self, _exception: &Any) -> PyResult<()> {
+        Ok(())
+    }
 
     const KIND: TargetKind = TargetKind {
         done: {
@@ -99,6 +105,13 @@ pub(crate) unsafe trait Told: Native {
                 unsafe { object.cast_unchecked::<T>() }.writable()
             }
             writable::<Self>
+        },
+        unwatched: {
+            unsafe fn unwatched<T: Told>(object: &Any, exception: &Any) -> PyResult<()> {
+                // SAFETY: the kind belongs to `T`'s class only.
+                unsafe { object.cast_unchecked::<T>() }.unwatched(exception)
+            }
+            unwatched::<Self>
         },
     };
 
@@ -142,6 +155,12 @@ impl Target {
     pub(crate) fn writable(&self) -> PyResult<()> {
         // SAFETY: as above.
         unsafe { (self.kind.writable)(self.as_any()) }
+    }
+
+    #[inline]
+    pub(crate) fn unwatched(&self, exception: &Any) -> PyResult<()> {
+        // SAFETY: as above.
+        unsafe { (self.kind.unwatched)(self.as_any(), exception) }
     }
 
     /// The callable by which Python code, and loops that are not ours, tell the target that a future is

@@ -49,8 +49,10 @@ pub(crate) struct Polling {
     usable: Cell<bool>,
     asleep: Cell<bool>,
     turns: Cell<u32>,
-    /// In how many turns from now the kernel is asked for sure.
+    /// In how many turns from now the kernel is asked for sure, if it has anything to tell.
     attentive: Cell<u32>,
+    /// How many descriptors it may tell of.
+    registered: Cell<usize>,
     work: Cell<usize>,
     last: Cell<u64>,
     /// How much of this turn's work has run none of the program's code.
@@ -81,6 +83,7 @@ impl Polling {
             asleep: Cell::new(false),
             turns: Cell::new(0),
             attentive: Cell::new(0),
+            registered: Cell::new(0),
             work: Cell::new(0),
             last: Cell::new(0),
             silent: Cell::new(0),
@@ -192,6 +195,19 @@ impl Polling {
         self.attentive.set(ATTENTIVE_TURNS);
     }
 
+    /// A descriptor was registered for one thing and is for another.
+    #[inline]
+    pub(crate) fn counts(&self, before: Interest, after: Interest) {
+        let count = self.registered.get() + usize::from(!after.is_none());
+        let left = count.saturating_sub(usize::from(!before.is_none()));
+        self.registered.set(left);
+    }
+
+    /// Nothing is registered any more.
+    pub(crate) fn counts_anew(&self) {
+        self.registered.set(0);
+    }
+
     /// What was just done on behalf of the kernel has run none of the program's code.
     #[inline(always)]
     pub(crate) fn was_silent(&self) {
@@ -215,7 +231,9 @@ impl Polling {
         let attentive = self.attentive.get();
         if attentive > 0 {
             self.attentive.set(attentive - 1);
-            return true;
+            if self.registered.get() > 0 {
+                return true;
+            }
         }
         let turns = self.turns.get() + 1;
         self.turns.set(turns);
@@ -255,6 +273,7 @@ impl EventLoop {
         if self.polling.has_events() {
             self.pass_on();
         } else if is_idle
+            || self.is_late()
             || self
                 .polling
                 .is_due(|| now.unwrap_or_else(|| self.clock.now()))
@@ -285,6 +304,7 @@ impl EventLoop {
         check_signals()?;
         self.renew_after_fork()
             .map_err(|error| err::raise_os(&error))?;
+        self.register_late();
         let timeout = self.timeout();
         let events = self.wait(timeout)?;
         if events == 0 && self.clock.is_virtual() {

@@ -33,6 +33,8 @@ pub(crate) enum Work {
     Readable(Own<Target>),
     /// A descriptor is writable.
     Writable(Own<Target>),
+    /// A descriptor cannot be watched, with this exception.
+    Unwatched(Own<Target>, Obj),
     /// The descriptor of an operation on a socket is ready for it.
     Operation(Own<SocketOperation>),
 }
@@ -61,6 +63,7 @@ impl Work {
             Work::Fire(target) => target.fire(),
             Work::Readable(target) => target.readable(),
             Work::Writable(target) => target.writable(),
+            Work::Unwatched(target, exception) => target.unwatched(exception),
             Work::Operation(operation) => {
                 event_loop.polling.was_silent();
                 operation.ready()
@@ -95,7 +98,8 @@ impl Work {
             Work::Done(target, _)
             | Work::Fire(target)
             | Work::Readable(target)
-            | Work::Writable(target) => target.as_obj().repr_text(),
+            | Work::Writable(target)
+            | Work::Unwatched(target, _) => target.as_obj().repr_text(),
         }
     }
 
@@ -121,9 +125,9 @@ impl Work {
             }
             Work::Sleep(sleep) => visitor.object(sleep.as_obj()),
             Work::Operation(operation) => visitor.object(operation.as_obj()),
-            Work::Done(target, future) => {
+            Work::Done(target, other) | Work::Unwatched(target, other) => {
                 visitor.object(target.as_obj());
-                visitor.object(future);
+                visitor.object(other);
             }
             Work::Fire(target) | Work::Readable(target) | Work::Writable(target) => {
                 visitor.object(target.as_obj());
@@ -153,7 +157,8 @@ impl Work {
             Work::Done(target, _)
             | Work::Fire(target)
             | Work::Readable(target)
-            | Work::Writable(target) => target.as_obj(),
+            | Work::Writable(target)
+            | Work::Unwatched(target, _) => target.as_obj(),
         }
     }
 }

@@ -260,7 +260,12 @@ impl Base {
         if !self.is_reading() || self.ended.get() || self.conn_lost.get() > 0 {
             return Ok(());
         }
-        self.watch(Side::Read)
+        if !self.descriptor.is_sole() {
+            return self.watch(Side::Read);
+        }
+        self.with_loop(|event_loop| {
+            event_loop.watch_late(self.descriptor.number(), Side::Read, self.target_own())
+        })
     }
 
     pub(super) fn watch(&self, side: Side) -> PyResult<()> {
@@ -314,10 +319,17 @@ impl Base {
         debug_assert!(ignored.is_ok());
     }
 
-    /// The socket object, with which a program may do anything: the kernel must not know more than we do.
+    /// The socket object, with which a program may do anything: the kernel must know what we do, and no more.
     pub(super) fn socket(&self) -> PyResult<Option<Obj>> {
-        if (self.closing.get() || self.ended.get()) && !self.over.get() {
-            self.settle();
+        if self.closing.get() || self.ended.get() {
+            if !self.over.get() {
+                self.settle();
+            }
+        } else {
+            self.with_loop(|event_loop| {
+                event_loop.register_wanted(self.descriptor.number());
+                Ok(())
+            })?;
         }
         self.descriptor.socket()
     }

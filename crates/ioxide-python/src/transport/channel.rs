@@ -264,6 +264,10 @@ macro_rules! channel_class {
             fn writable(&self) -> PyResult<()> {
                 self.0.writable()
             }
+
+            fn unwatched(&self, exception: &Any) -> PyResult<()> {
+                closing::unwatched(&self.0.base, exception)
+            }
         }
 
         impl $name {

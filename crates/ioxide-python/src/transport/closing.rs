@@ -67,6 +67,15 @@ pub(super) fn fatal_error(this: &Base, exception: &Any, message: &str) -> PyResu
     told.and(forced)
 }
 
+/// The kernel cannot tell of the connection any more, which is not the peer's doing: reported, and given to
+/// `connection_lost`.
+#[cold]
+pub(super) fn unwatched(this: &Base, exception: &Any) -> PyResult<()> {
+    let told = this.report(&format!("Fatal error on {}", this.kind.what), exception);
+    let forced = force(this, Some(exception.own()));
+    told.and(forced)
+}
+
 /// Logs an error that is nobody's mistake, in debug mode.
 fn log(this: &Base, exception: &Any, message: &str) -> PyResult<()> {
     if !this.is_debug() {

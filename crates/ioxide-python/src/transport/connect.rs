@@ -166,7 +166,12 @@ impl Connection {
     fn begin(&self) -> PyResult<Flow> {
         audit::connect(&|| self.socket_object(), &self.given.get_or_none())?;
         let fd = self.fd();
-        match socket::connect(fd, &self.address) {
+        let tried = socket::connect(fd, &self.address);
+        // Whoever is to accept may be on this loop.
+        native_loop(&self.event_loop.get_or_none())?
+            .polling
+            .attend();
+        match tried {
             Ok(Connect::Done) => return self.connected(),
             Ok(Connect::InProgress) => {}
             Err(error) => return Err(err::raise_os(&error)),
