@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import sys
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 from .._ioxide import _file_call
@@ -98,11 +99,7 @@ def TemporaryDirectory(
     executor: object = None,
 ) -> _OpeningDirectory:
     """Make a directory that is removed with all that is in it; `async with` gives its name."""
-    return _OpeningDirectory(
-        lambda: _file_call(
-            _make_directory, (executor, suffix, prefix, dir), None, None, executor, _close_unused
-        )
-    )
+    return _OpeningDirectory(_made(executor, _make_directory, suffix, prefix, dir))
 
 
 class AsyncSpooledTemporaryFile(_AsyncIOBase):
@@ -160,9 +157,12 @@ def _options(
 
 
 def _opening(executor: object, make: Any, options: dict[str, Any]) -> Opening[Any]:
-    return Opening(
-        lambda: _file_call(_open, (executor, make, options), None, None, executor, _close_unused)
-    )
+    return Opening(_made(executor, _open, make, options))
+
+
+def _made(executor: object, make: Callable[..., AsyncBase], *args: Any) -> Callable[[], Any]:
+    """Return what has `make` called on a thread; what nobody waits for any more is closed."""
+    return lambda: _file_call(make, (executor, *args), None, None, executor, _close_unused)
 
 
 def _open(executor: object, make: Any, options: dict[str, Any]) -> AsyncBase:
