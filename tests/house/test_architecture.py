@@ -38,5 +38,26 @@ def test_file_exists(name):
     assert resolve(name).exists()
 
 
+#: How the map calls the files and the folders in a part of the source.
+PARTS = {
+    "crates/ioxide-python/src": ("", ""),
+    "crates/ioxide-core/src": ("core/", "core/"),
+    "python/ioxide": ("", "python/ioxide/"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_everything_has_a_place_in_the_map(part):
+    of_files, of_folders = PARTS[part]
+    places = set()
+    for path in (ROOT / part).iterdir():
+        if path.suffix in (".rs", ".py") and path.stem not in ("lib", "__init__", "__main__"):
+            places.add(f"{of_files}{path.name}")
+        elif any(inside.suffix in (".rs", ".py") for inside in path.glob("*")):
+            places.add(f"{of_folders}{path.name}/")
+    the_map = TEXT.split("\n## Where things are\n")[1].split("\n## ")[0]
+    assert {place for place in places if f"`{place}`" not in the_map} == set()
+
+
 def test_the_document_can_be_read_in_one_sitting():
     assert len(TEXT.splitlines()) <= MOST_LINES

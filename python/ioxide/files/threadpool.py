@@ -40,6 +40,9 @@ __all__ = [
     "wrap",
 ]
 
+#: How many bytes of a file are read ahead, at most, unless the program says.
+_READ_AHEAD = 128 * 1024
+
 
 def open(
     file: Any,
@@ -74,7 +77,7 @@ def _open(executor: object, file: Any, mode: str, buffering: int, *options: Any)
     opened: Any = sync_open(file, mode, buffering, *options)
     if not _is_ours(opened):
         return _wrapped(opened, executor)
-    most = buffering if buffering > 1 else 131072
+    most = buffering if buffering > 1 else _READ_AHEAD
     kind = type(opened)
     if kind is io.BufferedReader:
         return ReadingBytes(opened, executor, most)
