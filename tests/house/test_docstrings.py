@@ -49,6 +49,9 @@ def public():
         thing = next(c for c in transports() if c.__name__ == name)
         yield name, thing
         yield from members(name, thing)
+    for name in ioxide.files.__all__:
+        if callable(thing := getattr(ioxide.files, name)):
+            yield f"files.{name}", thing
     process = ioxide.subprocess.Process
     yield "Process", process
     yield from members("Process", process)

@@ -65,19 +65,25 @@ pub(crate) fn functions() -> [ffi::PyMethodDef; 7] {
         crate::function!(
             "read_bytes",
             read_bytes,
-            "read_bytes(path)\n--\n\nThe content of the file."
+            "read_bytes(path)\n--\n\nThe content of the file. OSError as of the builtin open().\n\nOf the \
+                thread that runs the loop, as all of ioxide.files. Cancelled before it has begun, it is not \
+                done."
         ),
         crate::function!("_read_file", read_file, "What a function makes of the content of a file."),
         crate::function!(
             "write_bytes",
             write_bytes,
-            "write_bytes(path, data)\n--\n\nMakes the data the content of the file; how many bytes that are."
+            "write_bytes(path, data)\n--\n\nMakes the data, bytes-like, the content of the file, which is \
+                made if there is none; how many bytes that are.\n\nWhat the file has is written over, and then \
+                ended there: who reads meanwhile may see parts of both. OSError as of the builtin open(); \
+                TypeError for what is not bytes-like."
         ),
         crate::function!("_append_bytes", append_bytes, "Adds the data at the end of the file."),
         crate::function!(
             "copy",
             copy,
-            "copy(source, target)\n--\n\nMakes the content of one file that of another; how many bytes that are."
+            "copy(source, target)\n--\n\nMakes the content of one file that of another, in the kernel where it can and \
+                without its mode and times; how many bytes that are. OSError as of the builtin open()."
         ),
         crate::function!("_read_cached", read_cached, "Allows reading without a thread."),
         crate::function!(
