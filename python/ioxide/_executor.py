@@ -99,7 +99,11 @@ def _thread_ends(_name: str) -> None:
 
 
 async def to_thread(func: Callable[..., _T], /, *args: Any, **kwargs: Any) -> _T:
-    """Call func(*args, **kwargs) in a thread, in a copy of the current context."""
+    """Call func(*args, **kwargs) in a thread, in a copy of the current context; return its result.
+
+    The thread is one of the loop's default executor: RuntimeError once that was shut down. If this
+    is cancelled a call that has begun goes on, and its outcome is dropped.
+    """
     loop: Any = asyncio.get_running_loop()
     if isinstance(loop, BaseLoop):
         result: _T = await loop._to_thread(func, args, kwargs)
@@ -113,7 +117,10 @@ class ExecutorMethods(BaseLoop):
     """What `ioxide.EventLoop` has for executors, beside `run_in_executor`."""
 
     def set_default_executor(self, executor: concurrent.futures.Executor) -> None:
-        """Run what run_in_executor(None, ...) is given in any `concurrent.futures.Executor`."""
+        """Run what run_in_executor(None, ...) is given in any `concurrent.futures.Executor`.
+
+        TypeError for anything else. Without this it is a pool of threads of ioxide's own.
+        """
         if not isinstance(executor, concurrent.futures.Executor):
             raise TypeError("executor must be ThreadPoolExecutor instance, or another Executor")
         self._default_executor: Any = executor

@@ -35,7 +35,7 @@ class ProcessMethods(BaseLoop):
         text: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Run a line of the shell; kwargs are those of `subprocess.Popen`."""
+        """Run a line of the shell; return the transport and the protocol. See subprocess_exec()."""
         if not isinstance(cmd, (bytes, str)):
             raise ValueError("cmd must be a string")
         _refuse_text(universal_newlines, bufsize, encoding, errors, text)
@@ -67,7 +67,15 @@ class ProcessMethods(BaseLoop):
         text: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Run a program; kwargs are those of `subprocess.Popen`."""
+        """Run a program; return the transport and the protocol, a SubprocessProtocol.
+
+        Each of `stdin`, `stdout` and `stderr` is a pipe by default; None leaves the parent's in
+        place. The keywords are those of `subprocess.Popen`, but for what makes text of bytes.
+
+        Raises OSError if the program cannot be started (FileNotFoundError names one that is not
+        there), ValueError for `shell`, `bufsize` and the keywords for text, and TypeError for
+        arguments that are neither str, bytes nor paths.
+        """
         _refuse_text(universal_newlines, bufsize, encoding, errors, text)
         if shell:
             raise ValueError("shell must be False")

@@ -42,7 +42,10 @@ class ResolverMethods(BaseLoop):
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
-        """Do what `socket.getaddrinfo` does, without blocking the loop."""
+        """Do what `socket.getaddrinfo` does, without blocking the loop; socket.gaierror as there.
+
+        Names are looked up on threads, 32 at the same time at most.
+        """
         lookup = socket.getaddrinfo
         if lookup is _getaddrinfo and _is_number(port) and _looks_numeric(host):
             try:
@@ -61,7 +64,7 @@ class ResolverMethods(BaseLoop):
         return found
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
-        """Do what `socket.getnameinfo` does, without blocking the loop."""
+        """Do what `socket.getnameinfo` does, without blocking the loop; socket.gaierror as there."""
         lookup = socket.getnameinfo
         if lookup is _getnameinfo and flags & _NUMERIC_NAME == _NUMERIC_NAME:
             return lookup(sockaddr, flags)

@@ -89,8 +89,8 @@ class SignalMethods(BaseLoop):
     def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
         """Call callback(*args) on the loop whenever the signal comes.
 
-        ValueError for what is no signal; RuntimeError in any thread but the main one, and for
-        signals that cannot be caught. What handled the signal before does so again after close().
+        ValueError for what is no signal, TypeError for a coroutine; RuntimeError in any thread but
+        the main one, and for signals that cannot be caught. What handled the signal before does so again after close().
         """
         if asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
@@ -115,7 +115,10 @@ class SignalMethods(BaseLoop):
             before.cancel()
 
     def remove_signal_handler(self, sig: int) -> bool:
-        """Give the signal its default disposition; False if the loop did not handle it."""
+        """Give the signal its default disposition; False if the loop did not handle it.
+
+        ValueError for what is no signal.
+        """
         _check_signal(sig)
         signals = self._signals
         if signals is None or signals.handlers.pop(sig, None) is None:

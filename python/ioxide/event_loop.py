@@ -100,7 +100,10 @@ class EventLoop(
         return self.__dict__.get("_exception_handler")
 
     def set_exception_handler(self, handler: Any) -> None:
-        """Set the callable (loop, context) that is told of errors, or None for the default one."""
+        """Set the callable (loop, context) that is told of errors, or None for the default one.
+
+        TypeError for what is neither.
+        """
         if handler is not None and not callable(handler):
             raise TypeError(f"A callable object or None is expected, got {handler!r}")
         self.__dict__["_exception_handler"] = handler
@@ -130,7 +133,10 @@ class EventLoop(
             self.call_soon_threadsafe(self.create_task, generator.aclose())
 
     async def shutdown_asyncgens(self) -> None:
-        """Close all asynchronous generators that were begun on this loop."""
+        """Close all asynchronous generators that were begun on this loop.
+
+        What they raise is told to the exception handler. Beginning another is warned of from now on.
+        """
         closing = self._shut_down_asyncgens()
         if not closing:
             return

@@ -152,10 +152,17 @@ class SubprocessStreamProtocol(BaseProcessStreams, asyncio.SubprocessProtocol):
 
 
 class Process(BaseProcess):
-    """A child process, as create_subprocess_exec and create_subprocess_shell return it."""
+    """A child process, as create_subprocess_exec and create_subprocess_shell return it.
+
+    Not thread-safe: other threads use it by `loop.call_soon_threadsafe()`.
+    """
 
     async def communicate(self, input: Any = None) -> tuple[bytes | None, bytes | None]:
-        """Write the input, read all output, wait for the end; return stdout and stderr."""
+        """Write the input, read all output, wait for the end; return stdout and stderr.
+
+        Each is None unless it is a pipe. That the process does not read its input is no error.
+        There is no limit in time: `asyncio.wait_for()` sets one, and leaves the process running.
+        """
         stdout = stderr = None
         if self._write_input(input) and (self.stdout is None or self.stderr is None):
             # There is one stream to wait for, at most: that needs no tasks.
@@ -228,7 +235,11 @@ async def create_subprocess_shell(
     limit: int = _LIMIT,
     **kwds: Any,
 ) -> Process:
-    """Run a line of the shell; the keywords are those of `subprocess.Popen`."""
+    """Run a line of the shell; the keywords are those of `subprocess.Popen`.
+
+    Return a Process, whose streams are there for what is PIPE; None, the default, is the parent's.
+    `limit` is that of the readers, in bytes. OSError if the shell cannot be started.
+    """
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.subprocess_shell(
         lambda: SubprocessStreamProtocol(limit, loop),

@@ -45,9 +45,11 @@ pub(crate) fn functions() -> Vec<ffi::PyMethodDef> {
         crate::function!(
             "create_subprocess_exec",
             starting::create_exec,
-            "create_subprocess_exec(program, *args, stdin=None, stdout=None, stderr=None, limit=65536, **kwds)\n--\n\n\
-             Run a program; the keywords are those of subprocess.Popen.\n\n\
-             FileNotFoundError names a program that is not there."
+            "create_subprocess_exec(program, *args, stdin=None, stdout=None, stderr=None, limit=65536, \
+                **kwds)\n--\n\nRun a program; the keywords are those of subprocess.Popen.\n\nReturn a Process, \
+                whose streams are there for what is PIPE; None, the default, is the parent's. limit is that of \
+                the readers, in bytes. OSError if the program cannot be started: FileNotFoundError names one \
+                that is not there."
         ),
     ]
 }
