@@ -45,7 +45,7 @@ def test_jobs_run_side_by_side(aio, loop):
     meeting = threading.Barrier(3)
 
     async def main():
-        await aio.gather(*(loop.run_in_executor(None, meeting.wait, 5) for _ in range(3)))
+        await aio.gather(*(loop.run_in_executor(None, meeting.wait, 50) for _ in range(3)))
 
     loop.run_until_complete(main())
 
@@ -239,7 +239,7 @@ def test_job_that_blocks_after_many_short_ones_holds_back_nobody(aio, loop):
         for _ in range(5):
             await many_short_jobs(aio, loop)
             meeting = threading.Barrier(4)
-            await aio.gather(*(loop.run_in_executor(None, meeting.wait, 10) for _ in range(4)))
+            await aio.gather(*(loop.run_in_executor(None, meeting.wait, 50) for _ in range(4)))
 
     loop.run_until_complete(main())
 
@@ -250,7 +250,7 @@ def test_outcomes_arrive_while_the_next_job_blocks(aio, loop):
             await many_short_jobs(aio, loop)
             release = threading.Event()
             short = [loop.run_in_executor(None, int) for _ in range(20)]
-            blocked = loop.run_in_executor(None, release.wait, 10)
+            blocked = loop.run_in_executor(None, release.wait, 50)
             await aio.gather(*short)
             release.set()
             assert await blocked
