@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import io
 import os
@@ -156,14 +157,28 @@ def test_anyio_through_threads(tmp_path):
 
 
 def test_a_scope_of_anyio_cancels(tmp_path):
-    os.mkfifo(tmp_path / "fifo")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
 
     async def main():
-        with anyio.move_on_after(0.01) as scope:
-            await files.read_bytes(tmp_path / "fifo")
+        async def cancel_when_it_is_read():
+            while True:
+                # Refused as long as nobody reads.
+                with contextlib.suppress(OSError):
+                    writers.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+                    break
+                await asyncio.sleep(0.001)
+            scope.cancel()
+
+        writers = []
+        async with anyio.create_task_group() as group:
+            with anyio.CancelScope() as scope:
+                group.start_soon(cancel_when_it_is_read)
+                await files.read_bytes(fifo)
         assert scope.cancelled_caught
-        # The thread still waits for a writer.
-        await files.write_bytes(tmp_path / "fifo", b"x")
+        # The thread still waits for bytes.
+        await files.write_bytes(fifo, b"x")
+        os.close(writers[0])
         await asyncio.sleep(0)
 
     anyio.run(main, backend_options={"loop_factory": ioxide.new_event_loop})
