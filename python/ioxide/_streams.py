@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from ._ioxide import (
     _stream_connection,
     _StreamProtocols,
 )
-from .connect import ConnectMethods, connects_streams_itself
+from .connect import _Socket
 
 #: Bytes that a reader takes in before it holds the peer back.
 _DEFAULT_LIMIT = 2**16
@@ -34,15 +35,11 @@ async def open_connection(
     in bytes: the longest line. `loop` is accepted for programs older than Python 3.10, with a
     warning; RuntimeError if it is not the running one.
     """
-    running = asyncio.get_running_loop() if loop is None else _running(loop)
-    if (
-        not options
-        and isinstance(running, ConnectMethods)
-        and connects_streams_itself(type(running))
-    ):
-        connection = _stream_connection(running, host, port, limit)
+    if loop is None and not options and socket.socket is _Socket:
+        connection = _stream_connection(host, port, limit)
         if connection is not None:
             return await connection
+    running = asyncio.get_running_loop() if loop is None else _running(loop)
     reader = StreamReader(limit=limit, loop=running)
     protocol = StreamReaderProtocol(reader, loop=running)
     transport, _ = await running.create_connection(lambda: protocol, host, port, **options)

@@ -170,6 +170,44 @@ def test_method_that_was_replaced_on_the_class_is_asked(aio, loop_class, name, s
     run(main(), loop_class)
 
 
+def refuse(*args, **kwargs):
+    raise Asked
+
+
+#: Where programs put something in the place of what connects, by the name under which the tests know it.
+PLACES = {
+    "the loop's class": (ioxide.EventLoop, "create_connection", asked),
+    "a base of it": (
+        next(base for base in ioxide.EventLoop.__mro__ if "sock_connect" in vars(base)),
+        "sock_connect",
+        asked,
+    ),
+    "the class of sockets": (socket, "socket", refuse),
+    "its method": (socket.socket, "connect", refuse),
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_what_is_replaced_between_two_connections_is_asked_until_it_is_put_back(
+    place, server, monkeypatch
+):
+    async def connect():
+        _, writer = await ioxide.open_connection("127.0.0.1", port_of(server))
+        writer.close()
+        await writer.wait_closed()
+
+    async def main():
+        for _ in range(3):
+            await connect()
+            monkeypatch.setattr(*place)
+            with pytest.raises(Asked):
+                await connect()
+            monkeypatch.undo()
+        await connect()
+
+    run(main(), ioxide.EventLoop)
+
+
 @both
 @pytest.mark.parametrize("name", ["create_connection", "sock_connect"])
 def test_method_of_a_subclass_is_asked(aio, loop_class, name, server):
@@ -250,3 +288,37 @@ def test_server_of_another_engines_loop_serves_with_these_streams():
         await server.wait_closed()
 
     run(main(), asyncio.SelectorEventLoop)
+
+
+def test_objects_of_a_connection_know_nothing_of_the_one_before(server):
+    """Their memory is that of the last connection's."""
+
+    async def connect(mark):
+        reader, writer = await ioxide.open_connection("127.0.0.1", port_of(server))
+        objects = [reader, writer, writer.transport, writer.transport.get_protocol()]
+        told = []
+        for thing in objects:
+            assert not vars(thing)
+            assert not weakref.getweakrefcount(thing) or thing is reader
+            thing.mark = mark
+        references = [weakref.ref(thing, told.append) for thing in objects]
+        numbers = {id(thing) for thing in objects}
+        peer, _ = server.accept()
+        with peer:
+            peer.sendall(mark)
+            assert await reader.readexactly(len(mark)) == mark
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+        del objects, thing, reader, writer
+        await asyncio.sleep(0)
+        gc.collect()
+        assert sorted(map(id, told)) == sorted(map(id, references))
+        return numbers
+
+    async def main():
+        first = await connect(b"first")
+        second = await connect(b"second")
+        assert first & second
+
+    run(main(), ioxide.EventLoop)

@@ -35,18 +35,15 @@ impl Address {
     /// A host that is a number: `127.0.0.1`, `::1`, `fe80::1%eth0`, `fe80::1%2`. `None` for a name,
     /// also for a scope that is no interface of this machine.
     pub fn parse_numeric(host: &str, port: u16) -> Option<Self> {
+        if let Ok(ip) = host.parse::<Ipv4Addr>() {
+            return Some(Self::V4(SocketAddrV4::new(ip, port)));
+        }
         let (ip, scope) = match host.split_once('%') {
             Some((ip, scope)) => (ip, parse_scope(scope)?),
             None => (host, 0),
         };
-        if let Ok(ip) = ip.parse::<Ipv6Addr>() {
-            return Some(Self::V6(SocketAddrV6::new(ip, port, 0, scope)));
-        }
-        let ip = ip
-            .parse::<Ipv4Addr>()
-            .ok()
-            .filter(|_| scope == 0 && !host.contains('%'))?;
-        Some(Self::V4(SocketAddrV4::new(ip, port)))
+        let ip = ip.parse::<Ipv6Addr>().ok()?;
+        Some(Self::V6(SocketAddrV6::new(ip, port, 0, scope)))
     }
 
     /// The address family, `AF_UNIX` for unnamed addresses.

@@ -71,6 +71,19 @@ impl Any {
         unsafe { Any::from_raw(self.type_raw().cast()) }
     }
 
+    /// Of a class: a number that no other class has, and that it loses when it is changed, or one that it derives from.
+    /// 0 as long as nothing was looked up in it since, and for what is not a class.
+    #[inline]
+    pub(crate) fn version(&self) -> u32 {
+        // SAFETY: alive; a class has the field.
+        unsafe {
+            if ffi::PyType_Check(self.raw()) == 0 {
+                return 0;
+            }
+            (*self.raw().cast::<ffi::PyTypeObject>()).tp_version_tag
+        }
+    }
+
     /// The native object, if it is of exactly this class.
     #[inline(always)]
     pub(crate) fn exact<T: Native>(&self) -> Option<&T> {

@@ -4,6 +4,7 @@ use super::writer::StreamWriter;
 use crate::awaitable::inner::Inner;
 use crate::awaitable::{spec, Awaitable, Flow, Waiting};
 use crate::intern;
+use crate::kit::class::FreeList;
 use crate::kit::send::Sent;
 use crate::kit::{Class, Native, Obj, ObjCell, PyResult, Visitor};
 
@@ -23,6 +24,12 @@ impl Awaitable for Closing {
 
     fn place() -> &'static Class {
         &CLASS
+    }
+
+    #[inline(always)]
+    fn spare() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(64);
+        Some(&LIST)
     }
 
     fn visit(&self, visitor: &mut Visitor) {

@@ -6,7 +6,7 @@ use super::flow::Flow;
 use super::reader::StreamReader;
 use super::{field, flag};
 use crate::future::{self, settle, FutureView};
-use crate::kit::class::WeakList;
+use crate::kit::class::{FreeList, WeakList};
 use crate::kit::{
     ffi, value, weak, Any, Class, ClassSpec, Native, Obj, ObjCell, Own, PyResult, Visitor,
 };
@@ -54,6 +54,12 @@ unsafe impl Native for StreamReaderProtocol {
 
     fn class() -> &'static Class {
         &CLASS
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(64);
+        Some(&LIST)
     }
 
     fn traverse(&self, visitor: &mut Visitor) {

@@ -5,7 +5,7 @@ use super::reading::Reading;
 use super::storage::Storage;
 use super::{field, flag, required, DEFAULT_LIMIT};
 use crate::kit::buffer::Buffer;
-use crate::kit::class::{Construct, WeakList};
+use crate::kit::class::{Construct, FreeList, WeakList};
 use crate::kit::{
     bytearray, err, ffi, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own,
     PyResult, Signature, Visitor,
@@ -48,6 +48,12 @@ unsafe impl Native for StreamReader {
 
     fn class() -> &'static Class {
         &CLASS
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(64);
+        Some(&LIST)
     }
 
     fn traverse(&self, visitor: &mut Visitor) {

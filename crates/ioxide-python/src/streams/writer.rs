@@ -4,7 +4,7 @@ use super::closing::Closing;
 use super::draining::Draining;
 use super::field;
 use super::reader::StreamReader;
-use crate::kit::class::{Construct, WeakList};
+use crate::kit::class::{Construct, FreeList, WeakList};
 use crate::kit::{
     err, ffi, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own, PyResult,
     Signature, Visitor,
@@ -34,6 +34,12 @@ unsafe impl Native for StreamWriter {
 
     fn class() -> &'static Class {
         &CLASS
+    }
+
+    #[inline(always)]
+    fn freelist() -> Option<&'static FreeList> {
+        static LIST: FreeList = FreeList::new(64);
+        Some(&LIST)
     }
 
     fn traverse(&self, visitor: &mut Visitor) {

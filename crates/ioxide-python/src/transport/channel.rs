@@ -8,6 +8,7 @@ use super::methods;
 use super::receive::Habit;
 use super::rhythm::Rhythm;
 use super::write::Chunk;
+use crate::kit::class::FreeList;
 use crate::kit::{err, Any, Class, ClassSpec, Native, Obj, ObjCell, Own, PyResult, Visitor};
 use crate::runtime::io::Side;
 use crate::runtime::target::{TargetKind, Told};
@@ -238,6 +239,12 @@ macro_rules! channel_class {
                 &$place
             }
 
+            #[inline(always)]
+            fn freelist() -> Option<&'static FreeList> {
+                static LIST: FreeList = FreeList::new(64);
+                Some(&LIST)
+            }
+
             fn traverse(&self, visitor: &mut Visitor) {
                 self.0.traverse_body(visitor);
             }
@@ -248,6 +255,11 @@ macro_rules! channel_class {
 
             fn finalize(&self) {
                 closing::abandoned(&self.0.base);
+            }
+
+            #[inline(always)]
+            fn may_skip_finalizer(&self) -> bool {
+                self.0.base.over.get()
             }
         }
 

@@ -9,7 +9,6 @@ use super::channel::SocketTransport;
 use super::create::native_loop;
 use super::descriptor::Descriptor;
 use crate::awaitable::{spec, Awaitable, Flow, Waiting};
-use crate::intern;
 use crate::kit::class::FreeList;
 use crate::kit::{
     audit, context, err, value, Any, Args, Class, Native, Obj, ObjCell, PyResult, Raised,
@@ -21,10 +20,12 @@ use crate::runtime::EventLoop;
 use crate::streams::protocol::StreamReaderProtocol;
 use crate::streams::reader::StreamReader;
 use crate::streams::writer::StreamWriter;
+use crate::{import, intern, running};
 use ioxide_core::net::address::Address;
 use ioxide_core::net::socket::{self, Connect};
 use std::cell::{Cell, UnsafeCell};
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How far a connection is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -338,15 +339,24 @@ pub(crate) fn connection(args: Args<'_>) -> PyResult<Obj> {
     make(event_loop, address, given, parts)
 }
 
-/// `_stream_connection(loop, host, port, limit)`: the awaitable of a reader and a writer; None where
-/// `create_connection()` has to be asked.
+/// `_stream_connection(host, port, limit)`: the awaitable of a reader and a writer on the running loop; None where
+/// `create_connection()` has to be asked. The caller has seen to it that `socket.socket` is the original.
 pub(crate) fn stream_connection(args: Args<'_>) -> PyResult<Obj> {
-    const SIGNATURE: Signature<4> =
-        Signature::new("_stream_connection", ["loop", "host", "port", "limit"], 4);
-    let [Some(object), Some(host), Some(port), Some(limit)] = args.bind(&SIGNATURE)? else {
+    const SIGNATURE: Signature<3> =
+        Signature::new("_stream_connection", ["host", "port", "limit"], 3);
+    let [Some(host), Some(port), Some(limit)] = args.bind(&SIGNATURE)? else {
         return Ok(Obj::none());
     };
-    let event_loop = native_loop(object)?;
+    let Some(running) = running::running_loop()? else {
+        return Ok(Obj::none());
+    };
+    let object = &*running;
+    let Some(event_loop) = EventLoop::of(object) else {
+        return Ok(Obj::none());
+    };
+    if !connects_streams_itself(object)? {
+        return Ok(Obj::none());
+    }
     let Some(address) = address_for(event_loop, host, port) else {
         return Ok(Obj::none());
     };
@@ -359,6 +369,28 @@ pub(crate) fn stream_connection(args: Args<'_>) -> PyResult<Obj> {
     };
     let given = address::as_given(&address, host, port)?;
     make(event_loop, address, given, parts)
+}
+
+/// Whether nobody has replaced what connects in the loop's class, or in the class of sockets. Python code finds that
+/// out, and again when one of the classes has changed.
+fn connects_streams_itself(event_loop: &Any) -> PyResult<bool> {
+    static LOOPS: AtomicU32 = AtomicU32::new(0);
+    static SOCKETS: AtomicU32 = AtomicU32::new(0);
+
+    let class = event_loop.class();
+    let sockets = import!("ioxide.connect", "_Socket")?;
+    let is =
+        |version: u32, known: &AtomicU32| version != 0 && version == known.load(Ordering::Relaxed);
+    if is(class.version(), &LOOPS) && is(sockets.version(), &SOCKETS) {
+        return Ok(true);
+    }
+    let check = import!("ioxide.connect", "connects_streams_itself")?;
+    if !check.call1(class)?.truthy()? {
+        return Ok(false);
+    }
+    LOOPS.store(class.version(), Ordering::Relaxed);
+    SOCKETS.store(sockets.version(), Ordering::Relaxed);
+    Ok(true)
 }
 
 /// The address, if it needs no lookup and nobody has replaced what connects on this loop.
