@@ -315,6 +315,7 @@ def test_a_subclass_of_sockets_is_received_from(new_loop):
     run(main(), new_loop)
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_forked_child_waits_on_its_own():
     near, far = sockets(tcp_pair)
     loop = ioxide.new_event_loop()
