@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 
 import pytest
 
@@ -353,7 +354,11 @@ def test_what_a_handler_of_signals_interrupts_is_told_later(new_loop):
     main_thread = threading.main_thread().ident
     c.pthread_kill.argtypes = [ctypes.c_ulong, ctypes.c_int]
 
+    running = threading.Event()
+
     def send_and_interrupt():
+        running.wait()
+        time.sleep(0.02)  # until the loop sleeps
         descriptor, number = far.fileno(), signal.SIGUSR1
         c.send(descriptor, b"abc", 3, 0)
         c.pthread_kill(main_thread, number)
@@ -367,13 +372,14 @@ def test_what_a_handler_of_signals_interrupts_is_told_later(new_loop):
         with near, far:
             loop.run_until_complete(exchange(near, far))
             receive = loop.create_task(loop.sock_recv(near, 100))
-            timer = threading.Timer(0.02, send_and_interrupt)
-            timer.start()
+            loop.call_soon(running.set)
+            thread = threading.Thread(target=send_and_interrupt)
+            thread.start()
             try:
                 with pytest.raises(Stop):
                     loop.run_until_complete(receive)
             finally:
-                timer.join()
+                thread.join()
             assert loop.run_until_complete(asyncio.wait_for(receive, 50)) == b"abc"
     finally:
         sys.setswitchinterval(interval)
