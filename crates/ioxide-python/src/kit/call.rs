@@ -5,7 +5,7 @@ use super::err;
 use super::value::check;
 use super::{ffi, Any, Obj, PyResult, Raised, Raw};
 use std::ffi::CStr;
-use std::ptr;
+use std::{iter, ptr};
 
 extern "C" {
     static mut PyMethod_Type: ffi::PyTypeObject;
@@ -134,11 +134,21 @@ impl Any {
         arguments: &[&Any],
         keywords: &[(&'static Any, &Any)],
     ) -> PyResult<Obj> {
-        let dict = super::value::dict()?;
-        for (name, value) in keywords {
-            dict.dict_set(name, value)?;
+        let names = super::value::tuple_of(keywords.iter().map(|(name, _)| name.own()))?;
+        let values = keywords.iter().map(|(_, value)| *value);
+        // The first slot is spare, for a callee that puts itself before its arguments.
+        let mut stack: Vec<Raw> = iter::once(ptr::null_mut())
+            .chain(arguments.iter().copied().chain(values).map(Any::raw))
+            .collect();
+        // SAFETY: live objects follow the first slot: the arguments, and a value for each of the names.
+        unsafe {
+            Obj::steal_or_raised(ffi::PyObject_Vectorcall(
+                self.raw(),
+                stack.as_mut_ptr().add(1).cast_const(),
+                arguments.len() | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                names.raw(),
+            ))
         }
-        self.call_dict(arguments, &dict)
     }
 
     #[inline]
