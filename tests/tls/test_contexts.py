@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import subprocess
 import sys
@@ -206,6 +207,40 @@ def test_keys_are_logged(tmp_path):
     assert "CLIENT_TRAFFIC_SECRET_0" in (tmp_path / "keys").read_text()
 
 
+@pytest.mark.parametrize(
+    "message, ends", [("CLIENT_HELLO", False), ("FINISHED", True)], ids=["waiting", "done"]
+)
+def test_what_a_callback_for_messages_raises_ends_the_step_that_it_is_in(message, ends):
+    """Where the step must wait for the other end, that is what it says, and the exception is its context."""
+    seen = []
+
+    class Unheard(Exception):
+        pass
+
+    def told(connection, direction, version, content_type, message_type, data):
+        seen.append((direction, message_type.name))
+        if seen[-1] == ("write", message):
+            raise Unheard
+
+    client = client_context()
+    client._msg_callback = told
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        try:
+            async with connected(client=client) as (ours, theirs):
+                ours.transport.write(b"hello")
+                ours.transport.close()
+                await asyncio.gather(ours.over, theirs.over)
+                assert theirs.received == b"hello"
+        except Unheard:
+            return True
+        return False
+
+    assert run(main()) == ends
+    assert ("read", "SERVER_HELLO") in seen
+
+
 def test_an_object_class_of_the_programs_is_driven_by_its_methods():
     reads = []
 
@@ -226,6 +261,50 @@ def test_an_object_class_of_the_programs_is_driven_by_its_methods():
 
     run(main())
     assert reads
+
+
+class Meddling(ssl.SSLContext):
+    """Does something to what a connection reads from before it is made."""
+
+    meddle = staticmethod(lambda incoming: None)
+
+    def wrap_bio(self, incoming, outgoing, **options):
+        self.meddle(incoming)
+        return super().wrap_bio(incoming, outgoing, **options)
+
+
+@pytest.mark.parametrize("how", ["kept", "written to", "ended"])
+def test_what_a_context_has_meddled_with_serves_no_other_connection(how):
+    kept = []
+    meddling = Meddling(ssl.PROTOCOL_TLS_CLIENT)
+    meddling.load_verify_locations(CA)
+    meddling.meddle = {
+        "kept": kept.append,
+        "written to": lambda incoming: incoming.write(b"not a record"),
+        "ended": lambda incoming: incoming.write_eof(),
+    }[how]
+    # Its connections are driven by methods, which read from what they were given.
+    plain = client_context()
+    plain.sslobject_class = type("Object", (ssl.SSLObject,), {})
+
+    async def main():
+        for context in (meddling, plain, meddling, plain):
+            with contextlib.suppress(OSError):
+                async with connected(client=context) as (ours, theirs):
+                    for memory in kept:
+                        memory.write(b"not a record")
+                    kept.clear()
+                    ours.transport.write(b"hello")
+                    while not theirs.received:
+                        await turns(1)
+                    ours.transport.close()
+                    await asyncio.gather(ours.over, theirs.over)
+                    assert theirs.received == b"hello"
+                    continue
+            # By methods a connection reads what was written before, and fails by it.
+            assert context is meddling
+
+    run(main())
 
 
 SCRIPT = """

@@ -97,19 +97,67 @@ def test_abort_tells_connection_lost_once():
     run(main())
 
 
+GARBAGE = {
+    "HTTP": [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"],
+    "a proxy": [b"CONNECT localhost:443 HTTP/1.1\r\n\r\n"],
+    "SSH": [b"SSH", b"-2.0-OpenSSH_9.9\r\n"],
+    "zeros": [bytes(3), bytes(100)],
+    "an alert": [b"\x15\x03\x03\x00\x02\x02\x28"],
+    "an alert of another version": [b"\x15\x03\x07\x00\x02\x02\x28"],
+    "a record too large": [b"\x16\x03\x01", b"\xff\xff" + bytes(100)],
+    "a message of no kind": [b"\x16\x03\x01\x00\x04\xff\x00\x00\x00"],
+    "data": [b"\x17\x03\x03\x00\x01\x00"],
+}
+
+
+def failure_by_hand(server_side, garbage):
+    """What the handshake raises, without a loop."""
+    context = server_context() if server_side else client_context()
+    incoming = ssl.MemoryBIO()
+    name = None if server_side else "localhost"
+    by_hand = context.wrap_bio(incoming, ssl.MemoryBIO(), server_side, name)
+    for piece in [b"", *garbage]:
+        incoming.write(piece)
+        try:
+            by_hand.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLError as failure:
+            return failure
+    return None
+
+
 @pytest.mark.parametrize("server_side", [False, True], ids=["client", "server"])
-def test_garbage_instead_of_a_handshake_is_an_error(server_side):
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+def test_garbage_instead_of_a_handshake_is_an_error(garbage, server_side):
+    fails_as_by_hand(server_side, garbage)
+
+
+def test_an_alert_of_another_version_in_the_middle_of_a_handshake_is_an_error():
+    """OpenSSL tells of it once, and answers nothing."""
+    context, outgoing = client_context(), ssl.MemoryBIO()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    greeting = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        greeting.do_handshake()
+    alert = b"\x15\x03\x07\x00\x02\x02\x28"
+    fails_as_by_hand(True, [outgoing.read(), alert])
+
+
+def fails_as_by_hand(server_side, garbage):
+    expected = failure_by_hand(server_side, garbage)
+    assert expected is not None
+
     async def main():
         async with plain_peer(server_side=server_side) as (task, sock):
-            await turns()
-            sock.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            for piece in garbage:
+                await turns()
+                sock.send(piece)
             with pytest.raises(ssl.SSLError) as caught:
                 await task
-            assert caught.value.reason in {
-                "WRONG_VERSION_NUMBER",
-                "HTTP_REQUEST",
-                "RECORD_LAYER_FAILURE",
-            }
+        # The message names the line of the function that found it, too.
+        assert (type(caught.value), str(caught.value)) == (type(expected), str(expected))
+        assert caught.value.reason == expected.reason
 
     run(main())
 

@@ -19,6 +19,7 @@ mod create;
 mod deliver;
 mod engine;
 mod host;
+pub(crate) mod memory;
 mod methods;
 mod openssl;
 pub(crate) mod transport;
