@@ -249,12 +249,7 @@ fn functions() -> Vec<ffi::PyMethodDef> {
 }
 
 /// Which of the functions are coroutine functions.
-const COROUTINES: [(&str, &str); 4] = [
-    ("sleep", "(delay, result=None)"),
-    ("wait", "(fs, *, timeout=None, return_when='ALL_COMPLETED')"),
-    ("wait_for", "(fut, timeout)"),
-    process::COROUTINE,
-];
+const COROUTINES: [&str; 4] = ["sleep", "wait", "wait_for", process::COROUTINE];
 
 /// Classes and interned names are made once and kept for the life of the process, for one interpreter.
 fn refuse_subinterpreters() -> PyResult<()> {

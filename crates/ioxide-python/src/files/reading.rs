@@ -451,17 +451,19 @@ pub(super) fn build() -> PyResult<()> {
             ffi::Py_am_anext,
             crate::unary!(Reader, |this: &Reader| Serving::read(Want::Next, this, None)),
         )
-        .coroutines([("read", "(self, size=-1, /)"), ("readline", "(self, size=-1, /)")])
+        .coroutines(["read", "readline"])
         .methods([
             crate::method!(args Reader, "read", |this: &Reader, args: Args<'_>| {
                 const SIGNATURE: Signature<1> = Signature::new("read", ["size"], 0).positional_only(1);
                 Serving::read(Want::Read, this, size(&args, &SIGNATURE)?)
-            }, "Reads at most that many characters or bytes, up to the end with -1 or None."),
+            }, "read($self, size=-1, /)\n--\n\n\
+                Reads at most that many characters or bytes, up to the end with -1 or None."),
             crate::method!(args Reader, "readline", |this: &Reader, args: Args<'_>| {
                 const SIGNATURE: Signature<1> =
                     Signature::new("readline", ["size"], 0).positional_only(1);
                 Serving::read(Want::Line, this, size(&args, &SIGNATURE)?)
-            }, "Reads up to the end of the line, of which at most that many characters or bytes."),
+            }, "readline($self, size=-1, /)\n--\n\n\
+                Reads up to the end of the line, of which at most that many characters or bytes."),
             crate::method!(args Reader, "_operate", Reader::operate, "On a thread: a method of the file below."),
             crate::method!(args Reader, "_read", Reader::read, "On a thread: read()."),
             crate::method!(args Reader, "_readline", Reader::read_line, "On a thread: readline()."),

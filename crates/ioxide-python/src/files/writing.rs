@@ -175,10 +175,11 @@ pub(super) fn build() -> PyResult<()> {
     ClassSpec::new::<Writer>(c"ioxide.BaseFileWriter")
         .doc(c"What is native of files that are written.")
         .constructible::<Writer>()
-        .coroutines([("write", "(self, data, /)")])
+        .coroutines(["write"])
         .methods([
             crate::method!(onearg Writer, "write", Serving::write,
-                "Writes the data, to the buffer at first; how many characters or bytes they are."),
+                "write($self, data, /)\n--\n\n\
+                    Writes the data, to the buffer at first; how many characters or bytes they are."),
             crate::method!(onearg Writer, "_write", Writer::write, "On a thread: write() and flush()."),
             crate::method!(args Writer, "_operate", Writer::operate, "On a thread: a method of the file below."),
         ])

@@ -204,7 +204,7 @@ pub(super) fn build(place: &'static Class) -> PyResult<()> {
         .dict(offset_of!(This, dict))
         .weak(offset_of!(This, weak))
         .slot(ffi::Py_tp_repr, crate::unary!(This, This::show))
-        .coroutines([("_wait", "(self)")])
+        .coroutines(["_wait"])
         .methods(public())
         .methods(private())
         .getset(properties())

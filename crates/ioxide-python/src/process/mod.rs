@@ -54,8 +54,5 @@ pub(crate) fn functions() -> Vec<ffi::PyMethodDef> {
     ]
 }
 
-/// Which of the functions are coroutine functions.
-pub(crate) const COROUTINE: crate::kit::class::Shape = (
-    "create_subprocess_exec",
-    "(program, *args, stdin=None, stdout=None, stderr=None, limit=65536, **kwds)",
-);
+/// Which of the functions is a coroutine function.
+pub(crate) const COROUTINE: &str = "create_subprocess_exec";

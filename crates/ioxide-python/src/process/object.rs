@@ -203,7 +203,7 @@ fn build_process() -> PyResult<()> {
         .doc(c"BaseProcess(transport, protocol, loop)\n--\n\nWhat a Process is without communicate().")
         .constructible::<BaseProcess>()
         .slot(crate::kit::ffi::Py_tp_repr, crate::unary!(This, This::repr))
-        .coroutines([("wait", "(self)")])
+        .coroutines(["wait"])
         .methods([
             crate::method!(noargs This, "wait", This::wait,
                 "Wait until the process has exited, and return its return code."),

@@ -427,7 +427,7 @@ pub(super) fn build() -> PyResult<()> {
         .constructible::<StreamReaderProtocol>()
         .dict(offset_of!(StreamReaderProtocol, dict))
         .weak(offset_of!(StreamReaderProtocol, weak))
-        .coroutines([("_drain_helper", "(self)")])
+        .coroutines(["_drain_helper"])
         .methods(methods())
         .getset(properties())
         .build(&CLASS)?;

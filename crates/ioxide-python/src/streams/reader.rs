@@ -432,16 +432,19 @@ fn clipped(number: &Any) -> PyResult<isize> {
 fn methods() -> Vec<ffi::PyMethodDef> {
     vec![
         crate::method!(args StreamReader, "read", StreamReader::read,
-            "Reads up to n bytes as soon as there are any, b\"\" at EOF; if n is negative, the default, all \
+            "read($self, n=-1)\n--\n\n\
+                Reads up to n bytes as soon as there are any, b\"\" at EOF; if n is negative, the default, all \
                 until EOF."),
         crate::method!(noargs StreamReader, "readline", StreamReader::read_line,
             "Reads a line with its newline; what there is at EOF; ValueError beyond the limit, and the line \
                 is dropped."),
         crate::method!(args StreamReader, "readexactly", StreamReader::read_exactly,
-            "Reads n bytes; IncompleteReadError if EOF comes first, with what there was as its partial; \
+            "readexactly($self, n)\n--\n\n\
+                Reads n bytes; IncompleteReadError if EOF comes first, with what there was as its partial; \
                 ValueError if n is negative."),
         crate::method!(args StreamReader, "readuntil", StreamReader::read_until,
-            "Reads until the separator, or one of a tuple of them, has been read, b\"\\n\" by \
+            "readuntil($self, separator=b'\\n')\n--\n\n\
+                Reads until the separator, or one of a tuple of them, has been read, b\"\\n\" by \
                 default.\n\nIncompleteReadError if EOF comes first, with what there was as its partial; \
                 LimitOverrunError beyond the limit, and the bytes are kept. ValueError for an empty separator."),
         crate::method!(given StreamReader,
@@ -480,7 +483,7 @@ fn methods() -> Vec<ffi::PyMethodDef> {
         crate::method!(noargs StreamReader, "_maybe_resume_transport", StreamReader::maybe_resume_transport,
             "Resumes the transport if enough was read."),
         crate::method!(args StreamReader, "_wait_for_data", StreamReader::wait_for_data,
-            "Waits until something is fed."),
+            "_wait_for_data($self, func_name)\n--\n\nWaits until something is fed."),
     ]
 }
 
@@ -560,13 +563,7 @@ pub(super) fn build() -> PyResult<()> {
                 Operation::next()
             )),
         )
-        .coroutines([
-            ("read", "(self, n=-1)"),
-            ("readline", "(self)"),
-            ("readexactly", "(self, n)"),
-            ("readuntil", "(self, separator=b'\\n')"),
-            ("_wait_for_data", "(self, func_name)"),
-        ])
+        .coroutines(["read", "readline", "readexactly", "readuntil", "_wait_for_data"])
         .methods(methods())
         .getset(properties())
         .build(&CLASS)?;

@@ -278,7 +278,8 @@ fn methods() -> Vec<ffi::PyMethodDef> {
             "get_extra_info($self, name, default=None)\n--\n\nWhat the transport knows under the name, as \
                 \"peername\" or \"ssl_object\", or the default."),
         crate::method!(args StreamWriter, "start_tls", StreamWriter::start_tls,
-            "Upgrades the connection to TLS, after drain(); on the server's side if a server made the \
+            "start_tls($self, sslcontext, *, server_hostname=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None)\n--\n\n\
+                Upgrades the connection to TLS, after drain(); on the server's side if a server made the \
                 streams.\n\nsslcontext: TypeError for anything but an ssl.SSLContext. server_hostname: whose \
                 certificate a client expects. The timeouts are in seconds, by default 60 for the handshake and \
                 30 for the shutdown; ValueError unless positive. ssl.SSLError or ConnectionError if the \
@@ -298,15 +299,7 @@ pub(super) fn build() -> PyResult<()> {
             ffi::Py_tp_repr,
             crate::unary!(StreamWriter, StreamWriter::repr),
         )
-        .coroutines([
-            ("drain", "(self)"),
-            ("wait_closed", "(self)"),
-            (
-                "start_tls",
-                "(self, sslcontext, *, server_hostname=None, ssl_handshake_timeout=None, \
-                 ssl_shutdown_timeout=None)",
-            ),
-        ])
+        .coroutines(["drain", "wait_closed", "start_tls"])
         .methods(methods())
         .getset([
             crate::getter!(

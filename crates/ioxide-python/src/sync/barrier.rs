@@ -378,7 +378,7 @@ pub(super) fn build() -> PyResult<()> {
         .dict(offset_of!(Barrier, dict))
         .weak(offset_of!(Barrier, weak))
         .slot(crate::kit::ffi::Py_tp_repr, crate::unary!(Barrier, Barrier::repr))
-        .coroutines([("wait", "(self)"), ("reset", "(self)"), ("abort", "(self)")])
+        .coroutines(["wait", "reset", "abort"])
         .methods([
             crate::method!(noargs Barrier, "wait", |this: &Barrier| this.call(Errand::Wait),
                 "Waits until all parties have called this; returns a number from 0 to parties - 1. \

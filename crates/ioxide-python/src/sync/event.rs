@@ -175,7 +175,7 @@ pub(super) fn build() -> PyResult<()> {
             crate::kit::ffi::Py_tp_repr,
             crate::unary!(Event, Event::repr),
         )
-        .coroutines([("wait", "(self)")])
+        .coroutines(["wait"])
         .methods([
             crate::method!(noargs Event, "is_set", Event::is_set, "Whether the flag is set."),
             crate::method!(noargs Event, "set", Event::set, "Sets the flag and wakes everybody."),

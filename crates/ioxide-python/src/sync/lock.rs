@@ -147,7 +147,7 @@ pub(super) fn build() -> PyResult<()> {
         .dict(offset_of!(Lock, dict))
         .weak(offset_of!(Lock, weak))
         .slot(crate::kit::ffi::Py_tp_repr, crate::unary!(Lock, Lock::repr))
-        .coroutines([("acquire", "(self)")])
+        .coroutines(["acquire"])
         .methods([
             crate::method!(noargs Lock, "locked", Lock::locked, "Whether somebody holds the lock."),
             crate::method!(noargs Lock, "acquire", acquire::acquire::<Lock>,

@@ -247,7 +247,7 @@ pub(super) fn build() -> PyResult<()> {
         .dict(offset_of!(Semaphore, dict))
         .weak(offset_of!(Semaphore, weak))
         .slot(crate::kit::ffi::Py_tp_repr, crate::unary!(Semaphore, Semaphore::repr))
-        .coroutines([("acquire", "(self)")])
+        .coroutines(["acquire"])
         .methods([
             crate::method!(noargs Semaphore, "locked", Semaphore::locked,
                 "Whether acquire() would have to wait."),

@@ -245,14 +245,14 @@ fn sendfile(event_loop: &EventLoop, args: Args<'_>) -> PyResult<Obj> {
 }
 
 /// As asyncio's, it is a coroutine function.
-pub(crate) const COROUTINES: [crate::kit::class::Shape; 1] =
-    [("_sock_sendfile_native", "(self, sock, file, offset, count)")];
+pub(crate) const COROUTINES: [&str; 1] = ["_sock_sendfile_native"];
 
 /// The loop's method.
 pub(crate) fn loop_methods() -> [ffi::PyMethodDef; 1] {
     [
         crate::method!(args EventLoop, "_sock_sendfile_native", sendfile,
-            "Sends a file by the kernel; returns how many bytes. SendfileNotAvailableError if it cannot."),
+            "_sock_sendfile_native($self, sock, file, offset, count)\n--\n\n\
+                Sends a file by the kernel; returns how many bytes. SendfileNotAvailableError if it cannot."),
     ]
 }
 

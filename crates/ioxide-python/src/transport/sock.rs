@@ -105,41 +105,48 @@ operation!(writable, "_sock_writable", ["sock"], 1, |[sock]| {
     Ok(request(Action::Writable, sock, 0))
 });
 
-/// Which of them are coroutine functions, with their signatures.
-pub(crate) const COROUTINES: [crate::kit::class::Shape; 7] = [
-    ("sock_recv", "(self, sock, n)"),
-    ("sock_recv_into", "(self, sock, buf)"),
-    ("sock_recvfrom", "(self, sock, bufsize)"),
-    ("sock_recvfrom_into", "(self, sock, buf, nbytes=0)"),
-    ("sock_sendall", "(self, sock, data)"),
-    ("sock_sendto", "(self, sock, data, address)"),
-    ("sock_accept", "(self, sock)"),
+/// Which of them are coroutine functions.
+pub(crate) const COROUTINES: [&str; 7] = [
+    "sock_recv",
+    "sock_recv_into",
+    "sock_recvfrom",
+    "sock_recvfrom_into",
+    "sock_sendall",
+    "sock_sendto",
+    "sock_accept",
 ];
 
 /// The loop's methods.
 pub(crate) fn loop_methods() -> Vec<ffi::PyMethodDef> {
     vec![
         crate::method!(args EventLoop, "sock_recv", recv,
-            "Receives up to n bytes from a non-blocking socket as soon as there are any; b\"\" at the end of \
+            "sock_recv($self, sock, n)\n--\n\n\
+                Receives up to n bytes from a non-blocking socket as soon as there are any; b\"\" at the end of \
                 the stream.\n\nAs of all sock_ methods: OSError if it fails, TypeError for an ssl.SSLSocket, \
                 RuntimeError for a transport's socket that would have to wait, and ValueError, in debug mode, \
                 for one that blocks. ValueError for a negative n."),
         crate::method!(args EventLoop, "sock_recv_into", recv_into,
-            "Receives into a buffer as soon as there are bytes; returns how many, 0 at the end of the stream. \
+            "sock_recv_into($self, sock, buf)\n--\n\n\
+                Receives into a buffer as soon as there are bytes; returns how many, 0 at the end of the stream. \
                 Otherwise as sock_recv()."),
         crate::method!(args EventLoop, "sock_recvfrom", recvfrom,
-            "Receives a datagram, of which bufsize bytes are kept; returns it and its sender. Otherwise as \
+            "sock_recvfrom($self, sock, bufsize)\n--\n\n\
+                Receives a datagram, of which bufsize bytes are kept; returns it and its sender. Otherwise as \
                 sock_recv()."),
         crate::method!(args EventLoop, "sock_recvfrom_into", recvfrom_into,
-            "Receives a datagram into a buffer, nbytes of it or, for 0, the default, what fits; returns how \
+            "sock_recvfrom_into($self, sock, buf, nbytes=0)\n--\n\n\
+                Receives a datagram into a buffer, nbytes of it or, for 0, the default, what fits; returns how \
                 many bytes and the sender. Otherwise as sock_recv()."),
         crate::method!(args EventLoop, "sock_sendall", sendall,
-            "Sends all of the data; how much was sent is not known if it fails or is cancelled. Otherwise as \
+            "sock_sendall($self, sock, data)\n--\n\n\
+                Sends all of the data; how much was sent is not known if it fails or is cancelled. Otherwise as \
                 sock_recv()."),
         crate::method!(args EventLoop, "sock_sendto", sendto,
-            "Sends a datagram to the address; returns how many bytes. Otherwise as sock_recv()."),
+            "sock_sendto($self, sock, data, address)\n--\n\n\
+                Sends a datagram to the address; returns how many bytes. Otherwise as sock_recv()."),
         crate::method!(args EventLoop, "sock_accept", accept_method,
-            "Accepts a connection of a listening socket; returns its socket, non-blocking, and the peer's \
+            "sock_accept($self, sock)\n--\n\n\
+                Accepts a connection of a listening socket; returns its socket, non-blocking, and the peer's \
                 address. Otherwise as sock_recv()."),
         crate::method!(args EventLoop, "_sock_writable", writable,
             "Waits until the socket takes bytes, or has failed."),

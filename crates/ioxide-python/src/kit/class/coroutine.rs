@@ -3,18 +3,15 @@
 //! Programs ask it before they decide whether to await: web frameworks for handlers and background jobs,
 //! `unittest.mock` for what `patch("asyncio.sleep")` or `create_autospec(StreamWriter)` must make. A built-in
 //! function has no `__code__`, which is what is looked at; an object of this class has one, made when it is
-//! first asked for, from the signature in words.
+//! first asked for, from the signature at the head of its doc.
 
 use super::{guard, Class, ClassSpec, Head, Native, Visitor};
 use crate::kit::value;
 use crate::kit::{ffi, Any, Obj, ObjCell, Own, PyResult, Raw};
 use crate::{getter, import, intern, method, raise, unary};
-use std::ffi::c_void;
+use std::ffi::{c_void, CStr};
 use std::mem::offset_of;
 use std::ptr;
-
-/// Name and signature of a coroutine function, as `("get", "(self)")`.
-pub(crate) type Shape = (&'static str, &'static str);
 
 /// A coroutine function of the module, or of a class: as `def` would make it, it binds to instances.
 #[repr(C)]
@@ -27,7 +24,9 @@ struct CoroutineFunction {
     class: *mut ffi::PyTypeObject,
     /// The ordinary built-in, which knows what to say of wrong arguments.
     plain: Obj,
-    shape: Shape,
+    /// Its name and its parameters, as `get` and `($self)`.
+    name: &'static str,
+    parameters: &'static str,
     module: Obj,
     /// An `async def` of the same signature, with an empty body.
     likeness: ObjCell,
@@ -153,10 +152,10 @@ impl CoroutineFunction {
         if let Some(made) = self.likeness.get() {
             return Ok(made);
         }
-        let (name, signature) = self.shape;
+        let (name, parameters) = (self.name, self.parameters.replace("$self", "self"));
         let namespace = value::dict()?;
         namespace.dict_set(intern!("__name__"), &self.module)?;
-        let source = value::str(&format!("async def {name}{signature}: pass"))?;
+        let source = value::str(&format!("async def {name}{parameters}: pass"))?;
         import!("builtins", "exec")?.call(&[&source, &namespace])?;
         match namespace.dict_get(&*value::str(name)?)? {
             Some(made) => {
@@ -171,7 +170,7 @@ impl CoroutineFunction {
     }
 
     fn name(&self) -> PyResult<Obj> {
-        value::str(self.shape.0)
+        value::str(self.name)
     }
 
     fn qualified_name(&self) -> PyResult<Obj> {
@@ -248,13 +247,33 @@ pub(crate) fn build() -> PyResult<()> {
     Ok(())
 }
 
+/// The name and the parameters that a doc begins with.
+fn signature(method: &ffi::PyMethodDef) -> Option<(&'static str, &'static str)> {
+    // SAFETY: names and docs of methods are C strings that live for ever.
+    let (name, doc) = unsafe {
+        (
+            CStr::from_ptr(method.ml_name),
+            CStr::from_ptr(method.ml_doc),
+        )
+    };
+    let (name, doc) = (name.to_str().ok()?, doc.to_str().ok()?);
+    let (head, _) = doc.split_once("\n--\n\n")?;
+    Some((name, head.strip_prefix(name)?))
+}
+
 fn make(
     method: &ffi::PyMethodDef,
-    shape: Shape,
     class: *mut ffi::PyTypeObject,
     plain: Obj,
     module: Obj,
 ) -> PyResult<Own<CoroutineFunction>> {
+    let Some((name, parameters)) = signature(method) else {
+        return Err(raise!(
+            crate::kit::err::system_error(),
+            "ioxide: {} has no signature",
+            plain.repr_text()
+        ));
+    };
     CoroutineFunction {
         head: Head::new(),
         vectorcall: if class.is_null() {
@@ -265,7 +284,8 @@ fn make(
         entry: Entry::of(method),
         class,
         plain,
-        shape,
+        name,
+        parameters,
         module,
         likeness: ObjCell::empty(),
     }
@@ -273,40 +293,34 @@ fn make(
 }
 
 /// A coroutine function of the module, in the place of the built-in `plain` made from `method`.
-pub(crate) fn function(
-    method: &ffi::PyMethodDef,
-    shape: Shape,
-    plain: Obj,
-    module: &Any,
-) -> PyResult<Obj> {
-    make(method, shape, ptr::null_mut(), plain, module.own()).map(Own::into_obj)
+pub(crate) fn function(method: &ffi::PyMethodDef, plain: Obj, module: &Any) -> PyResult<Obj> {
+    make(method, ptr::null_mut(), plain, module.own()).map(Own::into_obj)
 }
 
 /// Puts coroutine functions into the place of the class's methods of these names.
 pub(crate) fn replace_methods(
     class: &Any,
     methods: &[ffi::PyMethodDef],
-    shapes: &[Shape],
+    names: &[&str],
 ) -> PyResult<()> {
     let module = value::str("ioxide")?;
-    for &shape in shapes {
-        let name = value::str(shape.0)?;
-        let plain = class.attr(&name)?;
+    for name in names {
         let method = methods.iter().find(|method| {
             // SAFETY: names of methods are C strings that live for ever; the last entry has none.
             !method.ml_name.is_null()
-                && unsafe { std::ffi::CStr::from_ptr(method.ml_name) }.to_bytes()
-                    == shape.0.as_bytes()
+                && unsafe { CStr::from_ptr(method.ml_name) }.to_bytes() == name.as_bytes()
         });
         let Some(method) = method else {
             return Err(raise!(
                 crate::kit::err::system_error(),
                 "ioxide: {} has no method {}",
                 class.repr_text(),
-                shape.0
+                name
             ));
         };
-        let made = make(method, shape, class.raw().cast(), plain, module.clone())?;
+        let name = value::str(name)?;
+        let plain = class.attr(&name)?;
+        let made = make(method, class.raw().cast(), plain, module.clone())?;
         class.set_attr(&name, made.as_any())?;
     }
     Ok(())

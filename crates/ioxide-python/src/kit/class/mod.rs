@@ -11,7 +11,7 @@ mod trampoline;
 
 use alloc::make_in;
 pub(crate) use alloc::{extra, hide, is_hidden, reveal, FreeList};
-pub(crate) use coroutine::{build, Shape};
+pub(crate) use coroutine::build;
 #[cfg(Py_3_13)]
 pub(crate) use slots::{clear_managed_dict, visit_managed_dict};
 pub(crate) use spec::ClassSpec;

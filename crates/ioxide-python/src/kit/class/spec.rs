@@ -1,6 +1,6 @@
 //! How a class is described, and how it is made.
 
-use super::coroutine::{self, Shape};
+use super::coroutine;
 use super::slots::{
     class_getitem, clear, construct, dealloc, finalize, initialize, instantiate, traverse,
 };
@@ -22,7 +22,7 @@ pub(crate) struct ClassSpec {
     members: Vec<ffi::PyMemberDef>,
     bases: Vec<Obj>,
     short_name: bool,
-    coroutines: Vec<Shape>,
+    coroutines: Vec<&'static str>,
     /// What calling the class does, if that is to make an instance in our own way.
     call: Option<ffi::vectorcallfunc>,
 }
@@ -82,9 +82,9 @@ impl ClassSpec {
         self
     }
 
-    /// Which of the methods are coroutine functions, with their signatures.
-    pub(crate) fn coroutines(mut self, shapes: impl IntoIterator<Item = Shape>) -> Self {
-        self.coroutines.extend(shapes);
+    /// Which of the methods are coroutine functions.
+    pub(crate) fn coroutines(mut self, names: impl IntoIterator<Item = &'static str>) -> Self {
+        self.coroutines.extend(names);
         self
     }
 

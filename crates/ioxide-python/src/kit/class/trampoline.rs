@@ -1,6 +1,6 @@
 //! From the interpreter's calling conventions to functions of ours.
 
-use super::coroutine::{self, Shape};
+use super::coroutine;
 use super::Native;
 use crate::kit::value::{self, check};
 use crate::kit::{err, ffi, Any, Args, Obj, Own, PyResult, Raised, Raw, Signature};
@@ -377,7 +377,7 @@ pub(crate) fn bound_function(method: &'static ffi::PyMethodDef, owner: &Any) -> 
 pub(crate) fn add_functions(
     module: &Any,
     functions: impl IntoIterator<Item = ffi::PyMethodDef>,
-    coroutines: &[Shape],
+    coroutines: &[&str],
 ) -> PyResult<()> {
     let name = value::str("ioxide")?;
     for function in functions {
@@ -390,11 +390,8 @@ pub(crate) fn add_functions(
                 name.raw(),
             ))?;
             let called = CStr::from_ptr(function.ml_name).to_bytes();
-            if let Some(&shape) = coroutines
-                .iter()
-                .find(|(name, _)| name.as_bytes() == called)
-            {
-                made = coroutine::function(function, shape, made, &name)?;
+            if coroutines.iter().any(|name| name.as_bytes() == called) {
+                made = coroutine::function(function, made, &name)?;
             }
             check(ffi::PyModule_AddObjectRef(
                 module.raw(),

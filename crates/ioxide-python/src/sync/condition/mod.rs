@@ -205,7 +205,7 @@ pub(super) fn build() -> PyResult<()> {
         .dict(offset_of!(Condition, dict))
         .weak(offset_of!(Condition, weak))
         .slot(crate::kit::ffi::Py_tp_repr, crate::unary!(Condition, Condition::repr))
-        .coroutines([("wait", "(self)"), ("wait_for", "(self, predicate)")])
+        .coroutines(["wait", "wait_for"])
         .methods([
             crate::method!(noargs Condition, "locked", Condition::locked, "The lock's locked()."),
             crate::method!(noargs Condition, "acquire", Condition::acquire, "The lock's acquire()."),

@@ -128,7 +128,7 @@ pub(super) fn build() -> PyResult<()> {
         .generic()
         .slot(ffi::Py_tp_repr, crate::unary!(Queue, Queue::repr))
         .slot(ffi::Py_tp_str, crate::unary!(Queue, Queue::str))
-        .coroutines([("put", "(self, item)"), ("get", "(self)"), ("join", "(self)")])
+        .coroutines(["put", "get", "join"])
         .methods(methods())
         .getset(properties())
         .build(&CLASS)?;
