@@ -8,6 +8,8 @@ import socket
 import pytest
 from harness.implementation import run_turns
 
+import ioxide
+
 # More than are passed on in one turn.
 MANY = 40
 
@@ -103,6 +105,44 @@ def test_callback_is_not_called_for_what_was_collected_before_it_came(loop, pair
     run_turns(loop)
     assert spurious
     loop.remove_writer(last)
+
+
+@pytest.mark.parametrize("size, least, most", [(1_000, 1, MANY // 4), (60_000, MANY, MANY)])
+def test_streams_that_get_much_are_passed_on_fewer_at_a_time(aio, loop, pairs, size, least, most):
+    """What has arrived is read before more of it than the processor's cache holds is taken from the kernel."""
+    turns = []
+    seen = []
+    last = loop.create_future()
+
+    async def read(left):
+        reader, writer = await ioxide.open_connection(sock=left)
+        # What comes first is what the next events are taken to bring.
+        await reader.readexactly(size)
+        await reader.readexactly(size)
+        seen.append(len(turns))
+        if len(seen) == MANY:
+            loop.stop()
+        await last
+        writer.close()
+
+    def count():
+        turns.append(None)
+        loop.call_soon(count)
+
+    tasks = [loop.create_task(read(left)) for left, _ in pairs]
+    run_turns(loop)
+    for _ in range(2):
+        for _, right in pairs:
+            right.sendall(bytes(size))
+        if not turns:
+            run_turns(loop, 3 * MANY)
+            count()
+    loop.run_forever()
+    assert len(seen) == MANY
+    last.set_result(None)
+    loop.run_until_complete(asyncio.wait(tasks))
+    if aio is not asyncio:
+        assert least <= len(set(seen)) <= most
 
 
 def test_stopping_among_many_events_loses_none(loop, pairs):

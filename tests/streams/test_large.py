@@ -1,4 +1,4 @@
-"""Large messages, which the read that waits for them fetches itself when it goes on."""
+"""Large messages: every byte, in order, whatever happens between their arrival and the read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGE = 0
 
 @pytest.fixture(autouse=True, params=[60_000, 6_000])
 def _large(request, monkeypatch):
-    """What goes right into its object, and what only waits for its reader."""
+    """What the kernel is asked for, and what is guessed to come again."""
     monkeypatch.setitem(globals(), "LARGE", request.param)
 
 
@@ -132,7 +132,7 @@ def test_a_reset_ends_the_read(runner):
     runner.run(asyncio.wait_for(main(), 50))
 
 
-def test_a_read_that_was_left_with_nothing_waits_on(runner):
+def test_a_read_goes_on_after_a_pause_before_it_could(runner):
     async def main():
         loop = asyncio.get_running_loop()
         reader, writer, peer = await connect()
@@ -153,7 +153,7 @@ def test_a_read_that_was_left_with_nothing_waits_on(runner):
     runner.run(asyncio.wait_for(main(), 50))
 
 
-def test_transport_that_a_program_has_touched_is_fetched_from_as_well(runner):
+def test_transport_that_a_program_has_touched_is_read_from_as_well(runner):
     async def main():
         reader, writer, peer = await connect()
         with peer:

@@ -36,6 +36,9 @@ const EVENTS: usize = 512;
 /// How many of them are passed on in a turn, unless more is ready anyway: those that they wake go on in the turn after
 /// it, while what belongs to them is still in the processor's cache, and their peers have something to do meanwhile.
 const EVENTS_AT_ONCE: usize = 8;
+/// Fewer, if they would bring streams more bytes than this, going by those before: these have to stay in the cache too,
+/// until they are read.
+const BYTES_AT_ONCE: usize = 64 * 1024;
 
 /// The driver, and when to ask it.
 pub(crate) struct Polling {
@@ -44,6 +47,10 @@ pub(crate) struct Polling {
     collected: Cell<usize>,
     /// … and how many of them were passed on.
     passed: Cell<usize>,
+    /// How many of those passed on last have brought bytes to streams, …
+    bringers: Cell<usize>,
+    /// … and how many bytes.
+    brought: Cell<usize>,
     /// Which wait that was; wraps around.
     collection: Cell<u32>,
     usable: Cell<bool>,
@@ -78,6 +85,8 @@ impl Polling {
             driver: UnsafeCell::new(None),
             collected: Cell::new(0),
             passed: Cell::new(0),
+            bringers: Cell::new(0),
+            brought: Cell::new(0),
             collection: Cell::new(0),
             usable: Cell::new(false),
             asleep: Cell::new(false),
@@ -212,6 +221,25 @@ impl Polling {
     #[inline(always)]
     pub(crate) fn was_silent(&self) {
         self.silent.set(self.silent.get() + 1);
+    }
+
+    /// An event has brought a stream so many bytes, which are read in the next turn.
+    #[inline(always)]
+    pub(crate) fn has_brought(&self, count: usize) {
+        self.bringers.set(self.bringers.get() + 1);
+        self.brought.set(self.brought.get().saturating_add(count));
+    }
+
+    /// How many events to pass on, beside so much work that is ready.
+    #[inline]
+    fn at_once(&self, ready: usize) -> usize {
+        let bringers = self.bringers.replace(0);
+        let fitting = match self.brought.replace(0) {
+            0 => EVENTS_AT_ONCE,
+            brought => (bringers * BYTES_AT_ONCE / brought).clamp(1, EVENTS_AT_ONCE),
+        };
+        // The reads are ready too.
+        fitting.max(ready.saturating_sub(bringers))
     }
 
     /// A turn's work is done, which was so much.
@@ -411,8 +439,11 @@ impl EventLoop {
         let Some(backend) = self.polling.opened() else {
             return;
         };
+        if !self.polling.has_events() {
+            return;
+        }
         let first = self.polling.passed.get();
-        let count = self.ready.len().max(EVENTS_AT_ONCE);
+        let count = self.polling.at_once(self.ready.len());
         let end = self.polling.collected.get().min(first + count);
         self.polling.passed.set(end);
         // SAFETY: only `wait` changes the buffer, and nothing here waits or runs Python code.

@@ -10,7 +10,6 @@ use crate::kit::{
     bytearray, err, ffi, value, Any, Args, Class, ClassSpec, Head, Native, Obj, ObjCell, Own,
     PyResult, Signature, Visitor,
 };
-use crate::transport::channel::Channel;
 use crate::{future, intern, raise};
 use std::cell::Cell;
 use std::mem::offset_of;
@@ -29,8 +28,6 @@ pub(crate) struct StreamReader {
     pub(super) limit: Cell<usize>,
     pub(super) eof: Cell<bool>,
     paused: Cell<bool>,
-    /// What has arrived was left at the transport, for the read that was woken.
-    fetch: Cell<bool>,
     event_loop: ObjCell,
     waiter: ObjCell,
     pub(super) exception: ObjCell,
@@ -73,7 +70,6 @@ impl Construct for StreamReader {
             limit: Cell::new(DEFAULT_LIMIT),
             eof: Cell::new(false),
             paused: Cell::new(false),
-            fetch: Cell::new(false),
             event_loop: ObjCell::empty(),
             waiter: ObjCell::empty(),
             exception: ObjCell::empty(),
@@ -138,32 +134,6 @@ impl StreamReader {
     pub(crate) fn take_in_object(&self, bytes: &Any) -> PyResult<()> {
         self.refuse_after_eof()?;
         self.storage.append_bytes(bytes)
-    }
-
-    /// Lets the read that waits fetch what has arrived at the transport, with [`fetch`](Self::fetch). Says whether
-    /// there is such a read.
-    pub(crate) fn read_later(&self) -> PyResult<bool> {
-        // SAFETY: nothing runs while the borrow lives.
-        let native =
-            unsafe { self.waiter.peek() }.is_some_and(|it| it.exact::<Reading>().is_some());
-        if !native || !self.storage.is_empty() || self.eof.get() {
-            return Ok(false);
-        }
-        self.fetch.set(true);
-        self.wake_waiter().map(|()| true)
-    }
-
-    /// Takes in what the transport has left for the read that goes on now; says whether anything may have come.
-    #[inline]
-    pub(super) fn fetch(&self) -> PyResult<bool> {
-        if !self.fetch.replace(false) {
-            return Ok(false);
-        }
-        let transport = self.transport.get_or_none();
-        match Channel::feeding(&transport) {
-            Some(channel) => channel.read_for(self).map(|()| true),
-            None => Ok(false),
-        }
     }
 
     /// The reader whose methods nobody has replaced, in a subclass or on the object itself.

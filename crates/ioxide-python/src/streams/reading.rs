@@ -102,11 +102,7 @@ impl Reading {
 
     #[inline]
     fn attempt(&self, reader: &StreamReader) -> PyResult<Flow> {
-        let mut value = self.operation.attempt(reader)?;
-        if value.is_none() && reader.fetch()? {
-            value = self.operation.attempt(reader)?;
-        }
-        match value {
+        match self.operation.attempt(reader)? {
             Some(value) => Ok(Flow::Return(value)),
             // The connection may have broken between the wake-up and now.
             None => match reader.exception.get() {

@@ -37,8 +37,6 @@ pub(crate) struct Channel {
     pub(super) medium: Medium,
     pub(super) feed: Cell<Feed>,
     pub(super) habit: Habit,
-    /// The last read has brought so much that the next of a stream waits for its reader.
-    pub(super) later: Cell<bool>,
     /// The pipe is a child's, and is made larger if it carries much; see [`super::capacity`].
     pub(super) may_grow: Cell<bool>,
     /// The kernel takes no more for now: the writable side is watched.
@@ -76,7 +74,6 @@ impl Channel {
             medium,
             feed: Cell::new(Feed::of(protocol)?),
             habit: Habit::new(),
-            later: Cell::new(false),
             may_grow: Cell::new(false),
             blocked: Cell::new(false),
             listed: Cell::new(false),
@@ -97,17 +94,6 @@ impl Channel {
     pub(crate) fn untouched(transport: &Any) -> Option<&Channel> {
         let channel = transport.exact::<SocketTransport>()?.channel();
         channel.base.dict.is_empty().then_some(channel)
-    }
-
-    /// A transport that feeds readers: of a socket or a pipe, whatever has become of its methods.
-    #[inline]
-    pub(crate) fn feeding(transport: &Any) -> Option<&Channel> {
-        match transport.cast::<SocketTransport>() {
-            Some(socket) => Some(socket.channel()),
-            None => transport
-                .cast::<ReadPipeTransport>()
-                .map(ReadPipeTransport::channel),
-        }
     }
 
     /// How many bytes wait that the kernel has not taken.

@@ -7,7 +7,7 @@ use super::feed::Feed;
 use super::receive::Received;
 use crate::kit::buffer::Buffer;
 use crate::kit::spare::SpareBytes;
-use crate::kit::{err, value, Any, Native, Obj, PyResult, Raised};
+use crate::kit::{err, value, Any, Obj, PyResult, Raised};
 use crate::runtime::io::Side;
 use crate::runtime::work::Work;
 use crate::streams::protocol::StreamReaderProtocol;
@@ -18,10 +18,6 @@ use std::mem::MaybeUninit;
 
 /// How often a transport reads when every read fills the buffer, before others have their turn.
 const READS: usize = 4;
-
-/// From this many bytes on, what comes next for a stream is left at the kernel until the coroutine that waits for it goes
-/// on: what all connections have received in a turn would not stay in the processor's cache.
-const LATER: usize = 4 * 1024;
 
 /// What became of a buffer that the protocol has offered.
 enum Offered {
@@ -93,19 +89,18 @@ impl Channel {
         let Some(reader) = reader else {
             return self.read_data();
         };
-        if !(self.later.get() && reader.read_later()?) {
-            let (fed, silence) = self.receive_for(&reader)?;
-            if !fed {
-                return self.without_bytes(silence).map(|()| false);
-            }
-            // If the room was full, there may be more; but to join it with this costs more than another turn.
-            self.delivered(reader.after_feeding(), "data_received")?;
-            if !matches!(silence, Received::Nothing) {
-                self.without_bytes(silence)?;
-            }
+        let (fed, silence) = self.receive_for(&reader)?;
+        if !fed {
+            return self.without_bytes(silence).map(|()| false);
+        }
+        // If the room was full, there may be more; but to join it with this costs more than another turn.
+        self.delivered(reader.after_feeding(), "data_received")?;
+        if !matches!(silence, Received::Nothing) {
+            self.without_bytes(silence)?;
         }
         self.base.with_loop(|event_loop| {
             event_loop.polling.was_silent();
+            event_loop.polling.has_brought(self.habit.last());
             Ok(false)
         })
     }
@@ -140,45 +135,8 @@ impl Channel {
             }
             Ok((fed, arrival.silence))
         })?;
-        if fed {
-            self.later.set(self.habit.last() >= LATER);
-        }
         self.delivered(taken, "data_received")?;
         Ok((fed, silence))
-    }
-
-    /// Reads what [`StreamReader::read_later`] has left for the coroutine that goes on now. What is not bytes the
-    /// driver will report again: the protocol must not be called from within a coroutine.
-    pub(crate) fn read_for(&self, reader: &StreamReader) -> PyResult<()> {
-        let protocol = self.base.protocol.get_or_none();
-        let own = StreamReaderProtocol::untouched(&protocol)
-            .and_then(StreamReaderProtocol::direct_reader)
-            .is_some_and(|own| own.as_any().is(reader.as_any()));
-        if !own || !self.base.is_reading() || self.base.ended.get() {
-            return Ok(());
-        }
-        // The end and failures are for the driver's next report, which must not be left for later again.
-        let later = self.later.replace(false);
-        match self.receive_for(reader)? {
-            (true, silence) => {
-                self.delivered(reader.after_feeding(), "data_received")?;
-                self.unless_failed(silence)
-            }
-            (false, Received::Nothing) => {
-                // What was reported has been read meanwhile, which says nothing of what will come.
-                self.later.set(later);
-                Ok(())
-            }
-            (false, silence) => self.unless_failed(silence),
-        }
-    }
-
-    #[cold]
-    fn unless_failed(&self, received: Received) -> PyResult<()> {
-        match received {
-            Received::Failed(_) => self.without_bytes(received),
-            Received::Bytes(_) | Received::Nothing | Received::Eof => Ok(()),
-        }
     }
 
     /// Reads into the buffer that the protocol offers; says whether that was filled. The connection's context is entered
