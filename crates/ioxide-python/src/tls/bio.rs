@@ -3,7 +3,7 @@
 
 use super::openssl::{Bio, BioMethod, OpenSsl};
 use ioxide_core::buffer::receive::Receive;
-use std::ffi::{c_char, c_int, c_long, c_ulong, c_void};
+use std::ffi::{c_char, c_int, c_long, c_void};
 use std::sync::OnceLock;
 
 /// `BIO_TYPE_SOURCE_SINK`.
@@ -25,8 +25,6 @@ struct Ends {
     lent_len: usize,
     /// The flag that says "try again" is set.
     retry: bool,
-    /// The error that reading ends with, or 0.
-    failure: c_ulong,
     output: Vec<u8>,
     /// The output is in the loop's buffer.
     room_lent: bool,
@@ -55,7 +53,6 @@ impl Tape {
                 lent: std::ptr::null(),
                 lent_len: 0,
                 retry: false,
-                failure: 0,
                 output: Vec::new(),
                 room_lent: false,
             }));
@@ -85,27 +82,6 @@ impl Tape {
         // SAFETY: our reference to the BIO keeps them. OpenSSL's callbacks borrow them for themselves, on this
         // thread, and return before anything else runs.
         unsafe { &mut *self.ends }
-    }
-
-    /// Runs `f` with every read failing by this error of OpenSSL's, unless it is 0.
-    pub(super) fn failing<R>(&self, error: c_ulong, f: impl FnOnce() -> R) -> R {
-        self.ends().failure = error;
-        let result = f();
-        self.ends().failure = 0;
-        result
-    }
-
-    /// Whether what was received and not read yet begins as a record of TLS does.
-    pub(super) fn begins_with_a_record(&self) -> bool {
-        let ends = self.ends();
-        let first = if ends.kept.is_empty() && ends.lent_len > 0 {
-            // SAFETY: the loan runs, or there would be nothing in it.
-            unsafe { std::slice::from_raw_parts(ends.lent, ends.lent_len) }
-        } else {
-            ends.kept.window()
-        };
-        // A kind, the version 3.x, and a length, which OpenSSL judges.
-        matches!(first, [20..=23, 3, _, _, _, ..])
     }
 
     /// How many received bytes were not read yet.
@@ -248,10 +224,6 @@ unsafe extern "C" fn read(
         let Some(ends) = SHARED.get().and_then(|functions| ends_of(functions, bio)) else {
             return 0;
         };
-        if ends.failure != 0 {
-            ends.functions.raise(ends.failure);
-            return -1;
-        }
         let taken = ends.read(space.cast(), room);
         if taken == 0 {
             ends.retry = true;

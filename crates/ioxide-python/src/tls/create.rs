@@ -76,7 +76,6 @@ impl TlsTransport {
         settings: &Settings<'_>,
     ) -> PyResult<Own<TlsTransport>> {
         let engine = Engine::new(
-            &event_loop.hub.memory,
             settings.context,
             settings.server_side,
             settings.server_hostname,

@@ -1,10 +1,9 @@
 //! An `ssl.SSLObject`, driven natively where OpenSSL's functions are at hand, and by its methods where not.
 //!
-//! The goodbye and every failure are the object's own methods in either case: exceptions are CPython's. So is a
-//! handshake of whose messages or keys the program is told, since its failing to listen is the method's to report.
+//! Handshake, goodbye and every failure are the object's own methods in either case: callbacks of the context run
+//! as CPython runs them, and exceptions are CPython's.
 
 use super::bio::Tape;
-use super::memory::{self, SpareMemory};
 use super::openssl::{self, Native, Ssl};
 use crate::kit::buffer::Buffer;
 use crate::kit::{err, value, Any, Obj, ObjCell, PyResult, Raised, Visitor};
@@ -23,25 +22,12 @@ enum Driver {
         native: Native,
         ssl: *mut Ssl,
         tape: Tape,
-        greeting: Cell<Greeting>,
     },
     /// The object's methods, between two `ssl.MemoryBIO`s.
     Methods {
         incoming: ObjCell,
         outgoing: ObjCell,
     },
-}
-
-/// How the handshake is done.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Greeting {
-    /// By OpenSSL's function, so far: nothing has come.
-    Awaited,
-    /// By OpenSSL's function: a record has come.
-    Understood,
-    /// By the object's method: the program has a callback for messages, or what has come is not TLS. Of that OpenSSL
-    /// tells only once, and the method could not tell it again.
-    Methods,
 }
 
 /// One end of an encrypted connection.
@@ -55,59 +41,35 @@ pub(super) struct Engine {
 impl Engine {
     /// `context.wrap_bio(…)`, and what is needed to drive it.
     pub(super) fn new(
-        spare: &SpareMemory,
         context: &Any,
         server_side: bool,
         server_hostname: Option<&Any>,
     ) -> PyResult<Engine> {
-        let memory = spare.take()?;
+        let memory = import!("ssl", "MemoryBIO")?;
+        let (incoming, outgoing) = (memory.call0()?, memory.call0()?);
         let none = Obj::none();
         let (object, native) = openssl::make_object(|| {
             context.attr(intern!("wrap_bio"))?.call_with(
-                &[&memory.incoming, &memory.outgoing],
+                &[&incoming, &outgoing],
                 &[
                     (intern!("server_side"), &value::bool(server_side)),
                     (intern!("server_hostname"), server_hostname.unwrap_or(&none)),
                 ],
             )
         })?;
-        let driver = match native {
-            Some((native, ssl)) => Engine::native_driver(&object, native, ssl)?,
-            None => None,
-        };
-        let driver = match driver {
-            Some(driver) => {
-                spare.keep(memory);
-                driver
-            }
-            None => Driver::Methods {
-                incoming: ObjCell::new(memory.incoming),
-                outgoing: ObjCell::new(memory.outgoing),
-            },
-        };
+        let driver = native.and_then(|(native, ssl)| {
+            let tape = Tape::new(native.functions)?;
+            native.attach(ssl, &tape);
+            Some(Driver::Native { native, ssl, tape })
+        });
         Ok(Engine {
             object: ObjCell::new(object),
-            driver,
+            driver: driver.unwrap_or_else(|| Driver::Methods {
+                incoming: ObjCell::new(incoming),
+                outgoing: ObjCell::new(outgoing),
+            }),
             busy: Cell::new(false),
         })
-    }
-
-    fn native_driver(object: &Any, native: Native, ssl: *mut Ssl) -> PyResult<Option<Driver>> {
-        let greeting = if openssl::is_watched(object)? {
-            Greeting::Methods
-        } else {
-            Greeting::Awaited
-        };
-        let Some(tape) = Tape::new(native.functions) else {
-            return Ok(None);
-        };
-        native.attach(ssl, &tape);
-        Ok(Some(Driver::Native {
-            native,
-            ssl,
-            tape,
-            greeting: Cell::new(greeting),
-        }))
     }
 
     pub(super) fn object(&self) -> Obj {
@@ -183,7 +145,7 @@ impl Engine {
     pub(super) fn arrived(&self) -> usize {
         match &self.driver {
             Driver::Native { tape, .. } => tape.pending(),
-            Driver::Methods { incoming, .. } => waiting_in(incoming),
+            Driver::Methods { incoming, .. } => pending(incoming),
         }
     }
 
@@ -192,7 +154,7 @@ impl Engine {
     pub(super) fn to_send(&self) -> usize {
         match &self.driver {
             Driver::Native { tape, .. } => tape.output_len(),
-            Driver::Methods { outgoing, .. } => waiting_in(outgoing),
+            Driver::Methods { outgoing, .. } => pending(outgoing),
         }
     }
 
@@ -202,7 +164,7 @@ impl Engine {
         match &self.driver {
             Driver::Native { tape, .. } => Ok(tape.take_output()),
             Driver::Methods { outgoing, .. } => {
-                if waiting_in(outgoing) == 0 {
+                if pending(outgoing) == 0 {
                     return Ok(Vec::new());
                 }
                 let outgoing = outgoing.get_or_none();
@@ -232,10 +194,8 @@ impl Engine {
     pub(super) fn readable_at_most(&self) -> usize {
         match &self.driver {
             Driver::Native { .. } if self.object.is_empty() => 0,
-            Driver::Native {
-                native, ssl, tape, ..
-            } => tape.pending() + native.pending(*ssl),
-            Driver::Methods { incoming, .. } => waiting_in(incoming) + RECORD,
+            Driver::Native { native, ssl, tape } => tape.pending() + native.pending(*ssl),
+            Driver::Methods { incoming, .. } => pending(incoming) + RECORD,
         }
     }
 
@@ -298,34 +258,7 @@ impl ioxide_core::tls::engine::Engine for Engine {
     type Error = Raised;
 
     fn handshake(&self) -> Result<Step, Failure<Raised>> {
-        self.exclusive(Ok(Step::Blocked), || {
-            let Driver::Native {
-                native,
-                ssl,
-                tape,
-                greeting,
-            } = &self.driver
-            else {
-                return self.step(intern!("do_handshake"));
-            };
-            if greeting.get() == Greeting::Awaited && tape.pending() > 0 {
-                greeting.set(if tape.begins_with_a_record() {
-                    Greeting::Understood
-                } else {
-                    Greeting::Methods
-                });
-            }
-            if greeting.get() == Greeting::Methods {
-                return self.step(intern!("do_handshake"));
-            }
-            // Whatever a callback does, or another thread: the connection lives until this is over.
-            let _object = self.object.get();
-            match native.handshake(*ssl) {
-                Ok(step) => Ok(step),
-                // OpenSSL forgets the errors of an earlier step, and not every one of them is final: none is lost.
-                Err(error) => tape.failing(error, || self.step(intern!("do_handshake"))),
-            }
-        })
+        self.exclusive(Ok(Step::Blocked), || self.step(intern!("do_handshake")))
     }
 
     fn unwrap(&self) -> Result<Step, Failure<Raised>> {
@@ -359,18 +292,28 @@ impl ioxide_core::tls::engine::Engine for Engine {
     #[inline]
     fn is_drained(&self) -> bool {
         match &self.driver {
-            Driver::Native {
-                native, ssl, tape, ..
-            } => tape.pending() == 0 && (self.object.is_empty() || native.pending(*ssl) == 0),
+            Driver::Native { native, ssl, tape } => {
+                tape.pending() == 0 && (self.object.is_empty() || native.pending(*ssl) == 0)
+            }
             // What the object has decrypted and not given away it does not tell cheaply.
             Driver::Methods { .. } => self.object.is_empty(),
         }
     }
 }
 
-/// How many bytes the `ssl.MemoryBIO` has, as long as there is one.
-fn waiting_in(memory: &ObjCell) -> usize {
-    memory.get().map_or(0, |memory| memory::pending(&memory))
+/// `bio.pending`.
+fn pending(bio: &ObjCell) -> usize {
+    let Some(bio) = bio.get() else { return 0 };
+    let count = bio
+        .attr(intern!("pending"))
+        .and_then(|count| count.to_i64());
+    match count {
+        Ok(count) => usize::try_from(count).unwrap_or(0),
+        Err(raised) => {
+            err::unraisable(raised, &bio);
+            0
+        }
+    }
 }
 
 /// What a method of the object has raised.

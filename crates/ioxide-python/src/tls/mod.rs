@@ -19,7 +19,6 @@ mod create;
 mod deliver;
 mod engine;
 mod host;
-pub(crate) mod memory;
 mod methods;
 mod openssl;
 pub(crate) mod transport;

@@ -8,17 +8,16 @@
 
 use crate::import;
 use crate::intern;
-use crate::kit::{err, ffi, gil, Any, Args, Obj, PyResult, Signature};
-use ioxide_core::tls::engine::{Read, Step, Written};
+use crate::kit::{err, ffi, Any, Args, Obj, PyResult, Signature};
+use ioxide_core::tls::engine::{Read, Written};
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_long, c_ulong, c_void, CStr, CString};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::OnceLock;
 
-/// OpenSSL's `SSL`, `SSL_CTX`, `BIO` and `BIO_METHOD`; never looked into.
+/// OpenSSL's `SSL`, `BIO` and `BIO_METHOD`; never looked into.
 pub(super) enum Ssl {}
-pub(super) enum SslContext {}
 pub(super) enum Bio {}
 pub(super) enum BioMethod {}
 
@@ -30,59 +29,12 @@ pub(super) type BioDestroy = unsafe extern "C" fn(*mut Bio) -> c_int;
 type NewExtra =
     unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_void, c_int, c_long, *mut c_void);
 
-/// What puts an error into OpenSSL's list.
-#[derive(Clone, Copy)]
-struct ErrorList {
-    add: unsafe extern "C" fn(),
-    /// Which library, which reason, and a format that may be null.
-    set_last: unsafe extern "C" fn(c_int, c_int, *const c_char, ...),
-}
-
-impl ErrorList {
-    /// # Safety
-    /// As [`OpenSsl::load`].
-    unsafe fn load(handle: *mut c_void) -> Option<ErrorList> {
-        // SAFETY: functions of these names have these types, by the caller's promise.
-        unsafe {
-            let add = libc::dlsym(handle, c"ERR_new".as_ptr());
-            let set_last = libc::dlsym(handle, c"ERR_set_error".as_ptr());
-            if add.is_null() || set_last.is_null() {
-                return None;
-            }
-            Some(ErrorList {
-                add: std::mem::transmute::<*mut c_void, unsafe extern "C" fn()>(add),
-                set_last: std::mem::transmute::<
-                    *mut c_void,
-                    unsafe extern "C" fn(c_int, c_int, *const c_char, ...),
-                >(set_last),
-            })
-        }
-    }
-}
-
-impl OpenSsl {
-    /// Adds this error to OpenSSL's list.
-    #[cold]
-    pub(super) fn raise(&self, error: c_ulong) {
-        if let Some(list) = &self.error_list {
-            let (library, reason) = ((error >> 23) & 0xff, error & 0x7f_ffff);
-            // SAFETY: there are no arguments for the format that is not there.
-            unsafe {
-                (list.add)();
-                (list.set_last)(library as c_int, reason as c_int, std::ptr::null());
-            }
-        }
-    }
-}
-
 macro_rules! functions {
     ($($field:ident: $symbol:literal = fn($($argument:ty),* $(,)?) $(-> $result:ty)?;)*) => {
         /// The functions, each as OpenSSL declares it.
         #[derive(Clone, Copy)]
         pub(super) struct OpenSsl {
             $(pub(super) $field: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
-            /// Not before OpenSSL 3.
-            error_list: Option<ErrorList>,
         }
 
         impl OpenSsl {
@@ -104,8 +56,6 @@ macro_rules! functions {
                             >(found)
                         }
                     },)*
-                    // SAFETY: as above.
-                    error_list: unsafe { ErrorList::load(handle) },
                 })
             }
         }
@@ -115,14 +65,10 @@ macro_rules! functions {
 functions! {
     version_num: c"OpenSSL_version_num" = fn() -> c_ulong;
     peek_error: c"ERR_peek_error" = fn() -> c_ulong;
-    peek_last_error: c"ERR_peek_last_error" = fn() -> c_ulong;
     clear_errors: c"ERR_clear_error" = fn();
     get_new_index: c"CRYPTO_get_ex_new_index" =
         fn(c_int, c_long, *mut c_void, Option<NewExtra>, *mut c_void, *mut c_void) -> c_int;
     free_index: c"CRYPTO_free_ex_index" = fn(c_int, c_int) -> c_int;
-    ssl_do_handshake: c"SSL_do_handshake" = fn(*mut Ssl) -> c_int;
-    ssl_get_context: c"SSL_get_SSL_CTX" = fn(*const Ssl) -> *mut SslContext;
-    context_get_keylog: c"SSL_CTX_get_keylog_callback" = fn(*const SslContext) -> *const c_void;
     ssl_read: c"SSL_read_ex" = fn(*mut Ssl, *mut c_void, usize, *mut usize) -> c_int;
     ssl_write: c"SSL_write_ex" = fn(*mut Ssl, *const c_void, usize, *mut usize) -> c_int;
     ssl_get_error: c"SSL_get_error" = fn(*const Ssl, c_int) -> c_int;
@@ -276,18 +222,6 @@ fn pointer_of(object: &Any, offset: usize) -> PyResult<Option<*mut Ssl>> {
     Ok((!pointer.is_null()).then_some(pointer))
 }
 
-/// Whether the program is told of every message of the protocol by a callback, whose exceptions only the object's
-/// own methods know of. What the context has now is what its connection has for good.
-pub(super) fn is_watched(object: &Any) -> PyResult<bool> {
-    let context = object.attr(intern!("_sslobj"))?.attr(intern!("context"))?;
-    // Not by the context's attribute, which is a property in Python.
-    let Some(callback) = import!("_ssl", "_SSLContext")?.attr_opt(intern!("_msg_callback"))? else {
-        return Ok(true);
-    };
-    let callback = callback.method(intern!("__get__"), &[&context])?;
-    Ok(!callback.is_none())
-}
-
 /// The functions of the library that `_ssl` uses.
 fn find() -> PyResult<Option<&'static OpenSsl>> {
     if std::env::var_os("IOXIDE_TLS").is_some_and(|engine| engine == "python") {
@@ -333,51 +267,6 @@ impl Native {
         unsafe {
             let bio = tape.share();
             (self.functions.ssl_set_bio)(ssl, bio, bio);
-        }
-    }
-
-    /// Goes on with the handshake, without the interpreter lock. Nothing if only the object's own method can: it
-    /// tells of errors, of which this is the last in OpenSSL's list or 0.
-    pub(super) fn handshake(&self, ssl: *mut Ssl) -> Result<Step, c_ulong> {
-        struct Lent(*mut Ssl);
-        // SAFETY: the closure below runs on this thread.
-        unsafe impl Send for Lent {}
-        impl Lent {
-            fn handshake(self, functions: &OpenSsl) -> c_int {
-                // SAFETY: alive by the caller's promise. Callbacks of the context take the lock for themselves.
-                unsafe { (functions.ssl_do_handshake)(self.0) }
-            }
-        }
-        if self.functions.error_list.is_none() || self.logs_keys(ssl) {
-            return Err(0);
-        }
-        self.forget_errors();
-        let lent = Lent(ssl);
-        let functions = self.functions;
-        let result = gil::released(move || lent.handshake(functions));
-        if result == 1 {
-            // A callback may have changed the context.
-            return if self.logs_keys(ssl) {
-                Err(0)
-            } else {
-                Ok(Step::Done)
-            };
-        }
-        // SAFETY: as above; the latter takes nothing.
-        unsafe {
-            match (functions.ssl_get_error)(ssl, result) {
-                WANT_READ | WANT_WRITE => Ok(Step::Blocked),
-                _ => Err((functions.peek_last_error)()),
-            }
-        }
-    }
-
-    /// Whether the keys are written to a file, whose failure only the object's own method knows of.
-    fn logs_keys(&self, ssl: *mut Ssl) -> bool {
-        // SAFETY: alive by the caller's promise, and so is its context.
-        unsafe {
-            let context = (self.functions.ssl_get_context)(ssl);
-            !(self.functions.context_get_keylog)(context).is_null()
         }
     }
 

@@ -5,7 +5,6 @@ use super::channel::Channel;
 use super::messages::Messages;
 use crate::kit::{err, Native, Obj, PyResult, Visitor};
 use crate::runtime::EventLoop;
-use crate::tls::memory::SpareMemory;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
 
@@ -32,8 +31,6 @@ pub(crate) struct Hub {
     spares: UnsafeCell<Vec<Vec<u8>>>,
     /// The objects in which programs get what is received.
     pub(crate) messages: Messages,
-    /// What making an encrypted connection takes and leaves.
-    pub(crate) memory: SpareMemory,
     /// Transports with bytes for the end of the turn. Empty between turns.
     flushing: UnsafeCell<Vec<Obj>>,
     /// Counts turns, and wraps around.
@@ -49,7 +46,6 @@ impl Hub {
             sealed: UnsafeCell::new(Vec::new()),
             spares: UnsafeCell::new(Vec::new()),
             messages: Messages::new(),
-            memory: SpareMemory::new(),
             flushing: UnsafeCell::new(Vec::new()),
             turn: Cell::new(0),
             in_batch: Cell::new(false),
@@ -192,7 +188,6 @@ impl Hub {
     }
 
     pub(crate) fn traverse(&self, visitor: &mut Visitor) {
-        self.memory.traverse(visitor);
         // SAFETY: visiting changes nothing.
         for transport in unsafe { (*self.flushing.get()).iter() } {
             visitor.object(transport);
@@ -204,7 +199,6 @@ impl Hub {
         let dropped = unsafe { std::mem::take(&mut *self.flushing.get()) };
         drop(dropped);
         self.messages.clear();
-        self.memory.clear();
     }
 }
 
