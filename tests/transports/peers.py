@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -79,3 +80,28 @@ async def turns(count: int = 5) -> None:
     """Let what is ready happen."""
     for _ in range(count):
         await asyncio.sleep(0.001)
+
+
+@contextlib.contextmanager
+def idle_children() -> Iterator[Callable[[], None]]:
+    """A function that forks a child which has copies of all descriptors, until the block ends.
+
+    Other threads may be there: the child does nothing that needs them.
+    """
+    children = []
+    until, over = os.pipe()
+
+    def fork() -> None:
+        if (child := os.fork()) == 0:
+            os.close(over)
+            os.read(until, 1)
+            os._exit(0)
+        children.append(child)
+
+    try:
+        yield fork
+    finally:
+        os.close(over)
+        os.close(until)
+        for child in children:
+            os.waitpid(child, 0)

@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from .peers import Recorder, both, pair, run, turns
+from .peers import Recorder, both, idle_children, pair, run, turns
 
 
 def test_bytes_never_reach_the_next_owner_of_a_number():
@@ -168,30 +168,14 @@ def test_closed_connection_is_watched_no_more_where_the_program_has_another_desc
         os.close(number)
 
 
-# Threads of the libraries under test may be there; the child does nothing that needs them.
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_closed_connection_is_watched_no_more_where_a_forked_child_has_it():
-    children = []
-    until, ended = os.pipe()
-
-    def fork(transport):
-        if (child := os.fork()) == 0:
-            os.close(ended)
-            os.read(until, 1)
-            os._exit(0)
-        children.append(child)
-
     async def main():
         before = watched()
-        assert await closed_connection(fork) == before
+        with idle_children() as fork:
+            assert await closed_connection(lambda _: fork()) == before
 
-    try:
-        run(main())
-    finally:
-        os.close(ended)
-        os.close(until)
-        for child in children:
-            os.waitpid(child, 0)
+    run(main())
 
 
 def test_number_of_a_closing_connection_may_be_reused_at_once():

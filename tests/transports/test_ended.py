@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from .peers import Recorder, both, run, turns
+from .peers import Recorder, both, idle_children, run, turns
 from .test_descriptors import watched
 
 
@@ -124,28 +124,16 @@ def test_descriptor_of_the_programs_own_after_the_end_is_not_watched():
 # Threads of the libraries under test may be there; the child does nothing that needs them.
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_descriptor_of_a_forked_child_after_the_end_is_not_watched():
-    until, over = os.pipe()
-    children = []
-
     async def main():
         before = watched()
-        async with ended() as (transport, protocol, _):
-            if (child := os.fork()) == 0:
-                os.close(over)
-                os.read(until, 1)
-                os._exit(0)
-            children.append(child)
-            transport.close()
-            await protocol.over
-            assert watched() == before
+        with idle_children() as fork:
+            async with ended() as (transport, protocol, _):
+                fork()
+                transport.close()
+                await protocol.over
+                assert watched() == before
 
-    try:
-        run(main())
-    finally:
-        os.close(over)
-        os.close(until)
-        for child in children:
-            os.waitpid(child, 0)
+    run(main())
 
 
 def test_number_of_an_ended_connection_may_be_reused():

@@ -12,7 +12,7 @@ import pytest
 
 import ioxide
 
-from .peers import Recorder, both, run, turns
+from .peers import Recorder, both, idle_children, run, turns
 from .test_descriptors import watched
 
 
@@ -303,31 +303,19 @@ def test_child_that_is_forked_before_the_loop_waits_hears_by_itself():
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_connection_of_which_a_child_was_forked_is_watched_no_more_once_it_is_closed():
-    children = []
-    until, ended = os.pipe()
-
     async def main():
         before = watched()
-        async with fresh() as (transport, protocol, peer):
-            if (child := os.fork()) == 0:
-                os.close(ended)
-                os.read(until, 1)
-                os._exit(0)
-            children.append(child)
-            await turns(1)
-            assert number_of(transport) in watched()
-            transport.close()
-            peer.send(b"x")
-            await protocol.over
-            assert watched() == before
+        with idle_children() as fork:
+            async with fresh() as (transport, protocol, peer):
+                fork()
+                await turns(1)
+                assert number_of(transport) in watched()
+                transport.close()
+                peer.send(b"x")
+                await protocol.over
+                assert watched() == before
 
-    try:
-        run(main())
-    finally:
-        os.close(ended)
-        os.close(until)
-        for child in children:
-            os.waitpid(child, 0)
+    run(main())
 
 
 def test_many_that_are_closed_at_once_beside_one_that_stays():
