@@ -10,7 +10,6 @@ status is 1 if a byte was wrong or missing, or something was left over.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import logging
@@ -22,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import ioxide
+import ioxide as asyncio
 
 from .keys import make_certificate, serving, trusting
 from .left import Left, grown, measure
@@ -132,7 +131,7 @@ if __name__ == "__main__":
     # That somebody wrote to a connection which was broken off is no news here.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     arguments.connections = raise_limit(arguments.connections)
-    with asyncio.Runner(loop_factory=ioxide.new_event_loop) as runner:
+    with asyncio.Runner() as runner:
         if arguments.serve:
             runner.run(server_process(arguments.serve))
             sys.exit()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+import ioxide as asyncio
 
 from .plan import WHOLE, Plan, Stream, Wrong
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import gc
 import os
 import sys
 from typing import NamedTuple
+
+import ioxide as asyncio
 
 
 class _Heap(ctypes.Structure):

@@ -99,7 +99,7 @@ class Plan:
     def make(cls, seed: int, number: int) -> Plan:
         choice = random.Random(f"{seed}/{number}")
         server = choice.choices(
-            ("streams", "protocol", "buffered", "unix", "tls"), (3, 3, 2, 2, 1)
+            ("streams", "package", "protocol", "buffered", "unix", "tls"), (3, 1, 3, 2, 2, 1)
         )[0]
         client = "streams" if server == "tls" else choice.choice(("streams", "socket"))
         kind = choice.choices(KINDS, (6, 3, 3, 1, 1, 2, 1, 1))[0]

@@ -1,4 +1,5 @@
-"""The server of the soak: on TCP with streams and both kinds of protocol, on a Unix socket, with TLS.
+"""The server of the soak: on TCP with streams, the asyncio package's streams and both kinds of protocol, on a Unix
+socket, with TLS.
 
 A process of its own. It prints where it listens, and answers each line on its standard input with
 what it has seen so far.
@@ -6,13 +7,15 @@ what it has seen so far.
 
 from __future__ import annotations
 
-import asyncio
+import asyncio as package
 import contextlib
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+
+import ioxide as asyncio
 
 from .plan import HEADER, KINDS, WHOLE, Stream, Wrong
 
@@ -103,6 +106,9 @@ class Streams:
             error = broken
         finally:
             self.book.note(session, error)
+            # Its traceback holds this frame. Of a cycle of garbage the package's `closed` future may be finalised
+            # before the protocol that marks its exception as retrieved.
+            del error
             writer.close()
 
     async def talk(self, session: Session, reader, writer) -> None:
@@ -226,6 +232,7 @@ async def serve(
     halves, no_halves = Streams(book), Streams(book, half=False)
     servers = {
         "streams": await asyncio.start_server(halves, host, 0, backlog=backlog),
+        "package": await package.start_server(halves, host, 0, backlog=backlog),
         "tls": await asyncio.start_server(no_halves, host, 0, backlog=backlog, ssl=tls),
         "protocol": await loop.create_server(lambda: Talker(book), host, 0, backlog=backlog),
         "buffered": await loop.create_server(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import random
 import ssl
 import time
 from collections import Counter
 from typing import Any, Protocol
+
+import ioxide as asyncio
 
 from .client import Client
 from .left import Left, grown, measure
