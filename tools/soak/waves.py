@@ -74,7 +74,7 @@ class Soak:
         ]
         waiting = set(slots)
         while waiting and not self.wrong:
-            _, waiting = await asyncio.wait(waiting, timeout=PROGRESS_S)
+            waiting = (await asyncio.wait(waiting, timeout=PROGRESS_S))[1]
             print(f"  {name}: {self}", flush=True)
         await asyncio.gather(*slots)
         del slots
