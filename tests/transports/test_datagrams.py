@@ -135,3 +135,24 @@ def test_each_of_many_peers_gets_its_own_answers_at_once_and_later():
         receiver.close()
 
     run(main())
+
+
+@both
+def test_a_broadcast_needs_leave_and_reaches_all_who_share_the_port(new_loop):
+    async def main():
+        first, inbox = await endpoint(local_addr=("0.0.0.0", 0), reuse_port=True)
+        port = first.get_extra_info("sockname")[1]
+        second, other_inbox = await endpoint(local_addr=("0.0.0.0", port), reuse_port=True)
+        everybody = ("127.255.255.255", port)
+        quiet, refused = await endpoint(local_addr=("127.0.0.1", 0))
+        quiet.sendto(b"not allowed", everybody)
+        loud, _ = await endpoint(local_addr=("127.0.0.1", 0), allow_broadcast=True)
+        loud.sendto(b"to all", everybody)
+        await turns(20)
+        assert [type(error) for error in refused.errors] == [PermissionError]
+        heard = [(b"to all", loud.get_extra_info("sockname"))]
+        assert inbox.got == other_inbox.got == heard
+        for transport in first, second, quiet, loud:
+            transport.close()
+
+    run(main(), new_loop)

@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from .peers import Recorder, run, turns
+from .peers import Recorder, both, run, turns
 
 var = contextvars.ContextVar("var", default="unset")
 
@@ -148,3 +148,33 @@ def test_the_fastest_address_wins():
         await server.wait_closed()
 
     run(main())
+
+
+@both
+def test_servers_may_share_a_port_and_serve_each_its_part(new_loop):
+    async def main():
+        loop = asyncio.get_running_loop()
+        served = [0, 0]
+
+        def factory(number):
+            def count(protocol):
+                served[number] += 1
+                protocol.transport.close()
+
+            return lambda: Recorder(made=count)
+
+        one = await loop.create_server(factory(0), "127.0.0.1", 0, reuse_port=True)
+        port = one.sockets[0].getsockname()[1]
+        other = await loop.create_server(factory(1), "127.0.0.1", port, reuse_port=True)
+        with pytest.raises(OSError, match="in use"):
+            await loop.create_server(factory(1), "127.0.0.1", port)
+        for _ in range(100):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert await reader.read() == b""
+            writer.close()
+        # The kernel divides them by a hash of both addresses: that one gets none has the odds of 2 to the 99th.
+        assert all(served) and sum(served) == 100
+        one.close()
+        other.close()
+
+    run(main(), new_loop)
