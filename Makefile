@@ -74,6 +74,8 @@ lint: $(BIN)/.dev ## formats and lints of both languages, and the type stubs
 	$(call say,lint and format)
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --quiet -- -D warnings
+	@PYO3_CONFIG_FILE=$(CURDIR)/tools/free-threaded.txt CARGO_TARGET_DIR=target/free-threaded \
+		cargo clippy --package ioxide-python --quiet -- -D warnings
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy --no-error-summary

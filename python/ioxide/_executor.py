@@ -93,6 +93,13 @@ def _thread_begins(name: str) -> None:
         sys.setprofile(profile)
 
 
+def _thread_sweeps(_name: str) -> None:
+    """Run a few bytecodes: a free-threaded interpreter frees between them what others have dropped of this thread's.
+
+    Native jobs run none. What the last job has made stays until the next one, as in any pool of threads.
+    """
+
+
 def _thread_ends(_name: str) -> None:
     with threading._active_limbo_lock:  # type: ignore[attr-defined]
         threading._active.pop(threading.get_ident(), None)  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import warnings
 
@@ -127,6 +128,31 @@ def test_wait_does_not_count_as_looking(aio, loop):
     loop.run_until_complete(main())
     gc.collect()
     assert reports.messages() == ["Future exception was never retrieved"]
+
+
+def test_what_fails_after_its_shields_were_cancelled_is_reported_once(aio, loop):
+    """By the future when it dies; releases of 3.14 that report at once have a function for it."""
+    reports = Reports(loop)
+    at_once = hasattr(asyncio.tasks, "_log_on_exception")
+
+    async def main():
+        inner = loop.create_future()
+        for _ in range(2):
+            outer = aio.shield(inner)
+            outer.cancel()
+            await spin(aio)
+        inner.set_exception(ValueError("lost"))
+        await spin(aio)
+        assert len(reports) == at_once
+
+    loop.run_until_complete(main())
+    gc.collect()
+    message = (
+        "ValueError exception in shielded future"
+        if at_once
+        else "Future exception was never retrieved"
+    )
+    assert reports.messages() == [message]
 
 
 def test_lost_errors_at_exit_are_written(aio):

@@ -130,9 +130,15 @@ def test_cancel_futures_at_shutdown_cancels_those_who_wait(kind, tmp_path):
 def test_death_of_a_pools_process_is_an_error_and_no_hang():
     async def main():
         loop = asyncio.get_running_loop()
+
+        async def doomed(executor):
+            # A pool that has noticed already takes no more.
+            await loop.run_in_executor(executor, jobs.die, 3)
+
         with PROCESSES(2) as executor:
-            doomed = [loop.run_in_executor(executor, jobs.die, 3) for _ in range(4)]
-            outcomes = await asyncio.gather(*doomed, return_exceptions=True)
+            outcomes = await asyncio.gather(
+                *(doomed(executor) for _ in range(4)), return_exceptions=True
+            )
         assert {type(outcome) for outcome in outcomes} == {
             concurrent.futures.process.BrokenProcessPool
         }
@@ -148,7 +154,9 @@ def test_context_goes_along_to_threads_of_any_executor():
         loop.set_default_executor(THREADS(2))
         variable.set("carried")
         assert await ioxide.to_thread(variable.get) == "carried"
-        assert await loop.run_in_executor(None, variable.get) == "default"
+        inherits = getattr(sys.flags, "thread_inherit_context", False)
+        expected = "carried" if inherits else "default"
+        assert await loop.run_in_executor(None, variable.get) == expected
         thread = await ioxide.to_thread(threading.current_thread)
         assert thread is not threading.current_thread()
 

@@ -82,6 +82,9 @@ pub(crate) struct TaskBase {
     /// Links in the interpreter's list of tasks (`llist_node`): next, previous.
     #[cfg(Py_3_14)]
     pub(crate) node: Cell<[*mut Node; 2]>,
+    /// The thread whose list that is, for C tasks: ours leave it by themselves.
+    #[cfg(all(Py_3_14, Py_GIL_DISABLED))]
+    thread: Cell<usize>,
 }
 
 /// A node of the interpreter's doubly linked list of tasks.
@@ -234,6 +237,8 @@ impl TaskBase {
             log_destroy_pending: Cell::new(0),
             #[cfg(Py_3_14)]
             node: Cell::new([std::ptr::null_mut(); 2]),
+            #[cfg(all(Py_3_14, Py_GIL_DISABLED))]
+            thread: Cell::new(0),
         }
     }
 

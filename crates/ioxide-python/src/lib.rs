@@ -264,8 +264,23 @@ fn refuse_subinterpreters() -> PyResult<()> {
     ))
 }
 
+/// The interpreter lock guards what is native. A free-threaded interpreter turns it on for the import, and keeps it
+/// on, since this module does not say that it can do without; unless it was told never to.
+#[cfg(Py_GIL_DISABLED)]
+fn require_lock() -> PyResult<()> {
+    if import!("sys", "_is_gil_enabled")?.call0()?.truthy()? {
+        return Ok(());
+    }
+    Err(raise!(
+        kit::err::import_error(),
+        "ioxide needs the interpreter lock: start Python without PYTHON_GIL=0 and -X gil=0"
+    ))
+}
+
 fn fill(module: &Any) -> PyResult<()> {
     refuse_subinterpreters()?;
+    #[cfg(Py_GIL_DISABLED)]
+    require_lock()?;
     build_classes()?;
     for (name, class) in classes() {
         // SAFETY: the module and the class are alive, the name is a C string.

@@ -2,10 +2,10 @@
 
 use super::{add_edge, awaiter, child, ensure_future, remove_edge};
 use crate::future::{settle, FutureView};
-use crate::intern;
 use crate::kit::{Any, Args, Class, ClassSpec, Native, Obj, ObjCell, PyResult, Signature, Visitor};
 use crate::runtime::target::{Target, Told};
 use crate::task::{cancel, suspend};
+use crate::{import, intern};
 
 /// Told by the inner future, whose outcome it copies, and by the outer, which then wants none any more.
 #[repr(C)]
@@ -53,8 +53,22 @@ unsafe impl Told for Shield {
             return Ok(());
         }
         child::unlisten(&inner, &self.target())?;
-        remove_edge(&inner, self.awaiter.get().as_deref())
+        remove_edge(&inner, self.awaiter.get().as_deref())?;
+        report_failure_of(&inner)
     }
+}
+
+/// Some releases of 3.14 (3.14.7 is one, 3.14.10 is not) report what fails after its shields were cancelled, by a
+/// function that the others have not: there the future itself reports it, unless somebody retrieves the exception.
+fn report_failure_of(inner: &Any) -> PyResult<()> {
+    let Some(report) = import!("asyncio", "tasks")?.attr_opt(intern!("_log_on_exception"))? else {
+        return Ok(());
+    };
+    // Once, however many shields there were.
+    inner.method(intern!("remove_done_callback"), &[&report])?;
+    inner
+        .method(intern!("add_done_callback"), &[&report])
+        .map(drop)
 }
 
 /// Gives the outer future the inner one's outcome, unless it was cancelled.

@@ -84,6 +84,8 @@ pub(super) fn work(source: &JobSource<Ticket>, crew: &Crew) {
                 if next.tell {
                     crew.news.tell();
                 }
+                #[cfg(Py_GIL_DISABLED)]
+                told("sweep");
                 if let Some(event_loop) = gil::working(|| next.job.run()) {
                     crew.news.note(event_loop);
                 }
@@ -115,6 +117,8 @@ fn told(what: &str) {
         let name = value::str(std::thread::current().name().unwrap_or_default())?;
         let function = match what {
             "begin" => import!("ioxide._executor", "_thread_begins")?,
+            #[cfg(Py_GIL_DISABLED)]
+            "sweep" => import!("ioxide._executor", "_thread_sweeps")?,
             _ => import!("ioxide._executor", "_thread_ends")?,
         };
         function.call1(&name).map(drop)

@@ -4,7 +4,7 @@ use super::details::INT;
 use super::Handle;
 use crate::kit::class::{Construct, FreeList};
 use crate::kit::{
-    err, ffi, value, Any, Args, Class, ClassSpec, Native, Obj, Own, PyResult, Raw, Signature,
+    err, ffi, value, Any, Args, Class, ClassSpec, Head, Native, Obj, Own, PyResult, Raw, Signature,
     Visitor,
 };
 use crate::runtime::clock::to_ns;
@@ -26,7 +26,7 @@ pub(crate) struct TimerHandle {
     key: Cell<Option<TimerKey>>,
 }
 
-const _: () = assert!(size_of::<TimerHandle>() == 80);
+const _: () = assert!(size_of::<TimerHandle>() - size_of::<Head>() == 64);
 
 static CLASS: Class = Class::new();
 

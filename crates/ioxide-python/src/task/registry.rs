@@ -4,7 +4,9 @@ use super::Task;
 use crate::import;
 #[cfg(not(Py_3_14))]
 use crate::intern;
-#[cfg(not(Py_3_14))]
+#[cfg(Py_GIL_DISABLED)]
+use crate::kit::ffi;
+#[cfg(any(Py_GIL_DISABLED, not(Py_3_14)))]
 use crate::kit::Native;
 use crate::kit::{value, Any, Args, Obj, PyResult, Signature};
 use crate::layout::Node;
@@ -154,6 +156,9 @@ pub(crate) fn register(task: &Task, _event_loop: &Any) -> PyResult<()> {
     // SAFETY: the head is a list's; a node without a successor is in no list.
     unsafe {
         if (*node).next.is_null() && task.base.future.is_pending() {
+            // So that who walks the list in another thread may take a reference.
+            #[cfg(Py_GIL_DISABLED)]
+            ffi::PyUnstable_EnableTryIncRef(task.as_any().raw());
             link(head, node);
         }
     }

@@ -138,12 +138,19 @@ pub(crate) unsafe fn reveal(object: &Any) {
 /// The object's class takes part in garbage collection.
 #[inline(always)]
 pub(crate) unsafe fn is_hidden(object: &Any) -> bool {
+    // SAFETY: alive.
+    #[cfg(Py_GIL_DISABLED)]
+    return unsafe { ffi::PyObject_GC_IsTracked(object.raw()) == 0 };
     // SAFETY: the collector keeps two words before the object, of which the first links to the next one that it
     // sees, and is null for what it does not see.
-    unsafe { *object.raw().cast::<[usize; 2]>().sub(1).cast::<usize>() == 0 }
+    #[cfg(not(Py_GIL_DISABLED))]
+    unsafe {
+        *object.raw().cast::<[usize; 2]>().sub(1).cast::<usize>() == 0
+    }
 }
 
-/// Dead instances of one class. Only for interpreters with a lock, which guards it.
+/// Dead instances of one class: none where the interpreter may do without its lock, which guards the list, and keeps
+/// the collector's marks elsewhere.
 pub(crate) struct FreeList {
     head: Cell<Raw>,
     length: Cell<usize>,
@@ -181,7 +188,7 @@ impl FreeList {
     /// `raw` is a dead, untracked instance of the list's class, larger than its head.
     #[inline(always)]
     pub(super) unsafe fn push(&self, raw: Raw) -> bool {
-        if self.length.get() >= self.most {
+        if cfg!(Py_GIL_DISABLED) || self.length.get() >= self.most {
             return false;
         }
         // SAFETY: by the caller's promise. The collector's words before the object are cleared, so that the
