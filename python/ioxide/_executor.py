@@ -29,7 +29,7 @@ class ThreadPool(BaseThreadPool, concurrent.futures.Executor):
     """
 
     def __init__(self, max_workers: int | None = None, thread_name_prefix: str = "asyncio") -> None:
-        most = min(32, _processors() + 4) if max_workers is None else max_workers
+        most = min(32, processors() + 4) if max_workers is None else max_workers
         super().__init__(most, thread_name_prefix)
         _join_at_exit()
 
@@ -68,9 +68,10 @@ def _run(future: concurrent.futures.Future[Any], fn: Any, args: Any, kwargs: Any
         future.set_result(result)
 
 
-def _processors() -> int:
-    count = getattr(os, "process_cpu_count", os.cpu_count)
-    return count() or 1
+def processors() -> int:
+    """How many processors this process may use, or was told with PYTHON_CPU_COUNT to count."""
+    count = getattr(os, "process_cpu_count", None)  # of Python 3.13
+    return (count() if count else len(os.sched_getaffinity(0))) or 1
 
 
 _joined_at_exit = False

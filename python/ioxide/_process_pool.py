@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from . import _install
+from ._executor import processors
 from ._ioxide import BaseLoop, Semaphore
 from ._streams import open_connection
 from ._worker import LENGTH
@@ -76,7 +77,7 @@ class ProcessPoolMethods(BaseLoop):
             raise RuntimeError("Executor shutdown has been called")
         pool: ProcessPool | None = self._process_pool
         if pool is None or pool.owner != os.getpid():  # a forked child has none of the parent's
-            pool = self._process_pool = ProcessPool(_processors())
+            pool = self._process_pool = ProcessPool(processors())
         return pool
 
     def _give_up_processes(self: Any) -> ProcessPool | None:
@@ -91,11 +92,6 @@ class ProcessPoolMethods(BaseLoop):
     def _kill_processes(self) -> None:
         if (pool := self._give_up_processes()) is not None:
             pool.kill()
-
-
-def _processors() -> int:
-    count = getattr(os, "process_cpu_count", None)  # of Python 3.13
-    return count() if count else len(os.sched_getaffinity(0))
 
 
 class ProcessPool:

@@ -31,9 +31,25 @@ def test_function_runs_on_a_thread_named_as_asyncios():
         name = await loop.run_in_executor(None, lambda: threading.current_thread().name)
         assert name == "asyncio_0"
         assert isinstance(loop._default_executor, concurrent.futures.Executor)
-        assert loop._default_executor._max_workers == min(32, len(os.sched_getaffinity(0)) + 4)
 
     run(main())
+
+
+def test_the_default_executor_counts_the_processors_that_the_process_may_use():
+    async def workers():
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, int)
+        return loop._default_executor._max_workers
+
+    every = os.sched_getaffinity(0)
+    # As Python 3.13 says it with PYTHON_CPU_COUNT and the like in use.
+    count = getattr(os, "process_cpu_count", lambda: len(every))
+    assert run(workers()) == min(32, count() + 4)
+    os.sched_setaffinity(0, {min(every)})
+    try:
+        assert run(workers()) == min(32, (count() if hasattr(os, "process_cpu_count") else 1) + 4)
+    finally:
+        os.sched_setaffinity(0, every)
 
 
 def test_threads_are_forgotten_by_threading_when_they_end():
