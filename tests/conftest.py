@@ -12,11 +12,6 @@ import threading
 
 import pytest
 from harness.implementation import IMPLEMENTATIONS, load
-from hypothesis import HealthCheck, settings
-
-# How soon an example is made or tried says how busy the machine is.
-settings.register_profile("any load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any load")
 
 # Ends hangs only: nothing that passes comes near it, however busy the machine is.
 LIMIT_S = float(os.environ.get("IOXIDE_TEST_LIMIT_S", "60"))

@@ -6,7 +6,8 @@ import io
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from harness.examples import examples
+from hypothesis import example, given, strategies as st
 
 import ioxide
 from ioxide import files
@@ -142,13 +143,21 @@ def prepare(place, mode, content):
                 file.write(content)
 
 
-LIMITS = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-
-
 @pytest.mark.slow
-@LIMITS
+@examples(150)
+@example(
+    # The position after that depends on whether the last byte is in the file or in the buffer.
+    mode="a",
+    buffering=-1,
+    content=b"x",
+    script=[("writelines", ([],)), ("seek", (0, 0)), ("write", (b"y",)), ("tell", ())],
+)
+@example(
+    mode="a",
+    buffering=-1,
+    content=b"x",
+    script=[("writelines", ([],)), ("truncate", (0,)), ("write", (b"y",)), ("tell", ())],
+)
 @given(
     mode=st.sampled_from(MODES),
     buffering=st.sampled_from([-1, -1, -1, 16, 4096, 0]),
@@ -161,7 +170,16 @@ def test_binary_files_do_what_the_builtins_do(place, runner, mode, buffering, co
 
 
 @pytest.mark.slow
-@LIMITS
+@examples(150)
+@example(
+    # The builtin is wrong about its position after that, and would not go back to where it was.
+    mode="r",
+    buffering=-1,
+    encoding="utf-8",
+    newline=None,
+    content="\r" * 300,
+    script=[("readlines", (1,)), ("flush", ()), ("readline", ()), ("readlines", ())],
+)
 @given(
     mode=st.sampled_from(MODES),
     buffering=st.sampled_from([-1, -1, 1, 16, 4096]),
@@ -186,7 +204,7 @@ def test_text_files_do_what_the_builtins_do(
 
 
 @pytest.mark.slow
-@LIMITS
+@examples(150)
 @given(content=st.binary(max_size=60), repeat=st.integers(1, 400), sizes=st.lists(SIZE, max_size=8))
 def test_what_is_no_text_is_an_error_where_the_builtin_has_one(
     place, runner, content, repeat, sizes

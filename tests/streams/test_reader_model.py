@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from harness.examples import examples
+from hypothesis import given, strategies as st
 
 import ioxide
 
@@ -84,14 +85,14 @@ reads = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(80)
 @given(chunks, reads, st.integers(1, 12))
 def test_every_script_of_reads_gives_what_asyncio_gives(chunks, reads, limit):
     expected = asyncio.run(history(asyncio, chunks, reads, limit))
     assert ioxide.run(history(ioxide, chunks, reads, limit)) == expected
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(25)
 @given(chunks, reads, st.integers(1, 12))
 def test_also_where_python_code_has_asked_for_the_buffer(chunks, reads, limit):
     class Watched(ioxide.StreamReader):
@@ -108,7 +109,7 @@ def test_also_where_python_code_has_asked_for_the_buffer(chunks, reads, limit):
     assert ioxide.run(history(Aio, chunks, reads, limit)) == expected
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(25)
 @given(chunks, reads, st.integers(1, 12))
 def test_also_on_the_loop_of_asyncio(chunks, reads, limit):
     class Aio:

@@ -7,7 +7,8 @@ import random
 import socket
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from harness.examples import examples
+from hypothesis import given, strategies as st
 
 import ioxide
 
@@ -15,7 +16,7 @@ from .peers import both, pair, run, turns
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     writes=st.lists(
         st.tuples(

@@ -14,8 +14,9 @@ import sys
 from typing import Any
 
 import pytest
+from harness.examples import examples
 from harness.virtual import new_virtual_loop
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 #: The least that the kernel allows, so that most writes are partial.
 SMALL_BUFFER = 4608
@@ -106,7 +107,7 @@ end = st.sampled_from(["end", "write_eof", "close peer", "close", "abort", "send
 
 
 @pytest.mark.slow
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(
     steps=st.lists(step, max_size=25),
     ends=st.lists(st.tuples(end, st.just(4096)), max_size=4),

@@ -44,6 +44,9 @@ pub(crate) struct Reader {
     mark: ObjCell,
     line_end: Cell<LineEnd>,
     is_text: Cell<bool>,
+    /// Whether the builtin knows where it is. A text file that `readlines(hint)` left in the midst of an iteration does
+    /// not, even when it says so after a `flush()`, until it is moved.
+    tells: Cell<bool>,
     /// How much is read ahead the next time, and at most when a file is read on and on.
     size: Cell<usize>,
     most: Cell<usize>,
@@ -83,6 +86,7 @@ impl Construct for Reader {
             mark: ObjCell::empty(),
             line_end: Cell::new(LineEnd::Feed),
             is_text: Cell::new(false),
+            tells: Cell::new(true),
             size: Cell::new(0),
             most: Cell::new(0),
         }
@@ -111,6 +115,7 @@ impl Construct for Reader {
             },
         });
         self.is_text.set(is_text.truthy()?);
+        self.tells.set(true);
         self.drop_block();
         self.most.set(usize::try_from(most.to_i64()?).unwrap_or(0));
         self.size.set(FIRST.min(self.most.get()));
@@ -261,7 +266,13 @@ impl Reader {
 
     fn operate_with(&self, name: &Any, arguments: &[&Any]) -> PyResult<Obj> {
         self.put_back()?;
-        self.below.file()?.attr(name)?.call_slice(arguments)
+        let result = self.below.file()?.attr(name)?.call_slice(arguments)?;
+        match name.to_str()? {
+            "readlines" if self.is_text.get() && !arguments.is_empty() => self.tells.set(false),
+            "seek" => self.tells.set(true),
+            _ => {}
+        }
+        Ok(result)
     }
 
     fn drop_block(&self) {
@@ -301,7 +312,7 @@ impl Reader {
     /// Reads a block behind what is consumed; false if it is better not to.
     fn fill(&self, by_lines: bool) -> PyResult<bool> {
         let file = self.below.file()?;
-        if self.most.get() == 0 || file.attr(intern!("closed"))?.truthy()? {
+        if self.most.get() == 0 || !self.tells.get() || file.attr(intern!("closed"))?.truthy()? {
             return Ok(false);
         }
         let mark = match file.method0(intern!("tell")) {

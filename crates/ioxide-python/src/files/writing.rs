@@ -31,6 +31,9 @@ pub(crate) struct Writer {
     room: Cell<usize>,
     capacity: Cell<usize>,
     weight: Cell<Weight>,
+    /// Whether the position that the builtin tells depends on what is written already: that of a binary file which
+    /// appends, away from its end. Then only what the builtin would write is written.
+    tells_buffer: Cell<bool>,
 }
 
 static CLASS: Class = Class::new();
@@ -60,6 +63,7 @@ impl Construct for Writer {
             room: Cell::new(0),
             capacity: Cell::new(0),
             weight: Cell::new(Weight::Bytes),
+            tells_buffer: Cell::new(false),
         }
     }
 
@@ -143,12 +147,14 @@ impl Writer {
         }
     }
 
-    /// `_write(data)`, on a thread.
+    /// `_write(data)`, on a thread: writes the buffer too, so that there is room again.
     fn write(&self, data: &Any) -> PyResult<Obj> {
         let file = self.below.file()?;
         let written = file.method(intern!("write"), &[data])?;
-        file.method0(intern!("flush"))?;
-        self.room.set(self.capacity.get());
+        if !self.tells_buffer.get() {
+            file.method0(intern!("flush"))?;
+            self.flushed();
+        }
         Ok(written)
     }
 
@@ -159,11 +165,20 @@ impl Writer {
         };
         let result = self.below.file()?.attr(name)?.call_slice(arguments)?;
         match name.to_str()? {
-            "flush" => self.room.set(self.capacity.get()),
+            "flush" => self.flushed(),
             "writelines" => self.room.set(0),
+            "seek" | "truncate" if self.weight.get() == Weight::Bytes => {
+                let mode = self.below.file()?.attr(intern!("mode"))?;
+                self.tells_buffer.set(mode.to_str()?.contains('a'));
+            }
             _ => {}
         }
         Ok(result)
+    }
+
+    fn flushed(&self) {
+        self.room.set(self.capacity.get());
+        self.tells_buffer.set(false);
     }
 }
 
@@ -180,7 +195,7 @@ pub(super) fn build() -> PyResult<()> {
             crate::method!(onearg Writer, "write", Serving::write,
                 "write($self, data, /)\n--\n\n\
                     Writes the data, to the buffer at first; how many characters or bytes they are."),
-            crate::method!(onearg Writer, "_write", Writer::write, "On a thread: write() and flush()."),
+            crate::method!(onearg Writer, "_write", Writer::write, "On a thread: writes the data, and the buffer."),
             crate::method!(args Writer, "_operate", Writer::operate, "On a thread: a method of the file below."),
         ])
         .getset(below!(Writer))
