@@ -220,3 +220,13 @@ def test_what_is_no_text_is_an_error_where_the_builtin_has_one(
     finally:
         open_builtin.close()
     runner.run(run(place, script, {"mode": "r", "encoding": "utf-8"}))
+
+
+@pytest.mark.parametrize("hint", [(), (100_000,)], ids=["whole", "hint"])
+def test_an_error_in_the_midst_of_readlines_moves_nothing(place, runner, hint):
+    prepare(place, "r", b"ab\r" * 5000 + b"\xff" + b"ab\r" * 5000)
+    reading = [("readline", ()), ("readline", ()), ("read", (5,)), ("readlines", hint)]
+    script = [("readline", ()), ("readlines", hint), ("flush", ()), *reading]
+    # (Where in what is decoded the wrong byte stands is another matter, so not to there again.)
+    script += [("seek", (3, 0)), ("readline", ()), ("tell", ()), *reading[:-1]]
+    runner.run(run(place, script, {"mode": "r", "encoding": "utf-8"}))

@@ -44,8 +44,8 @@ pub(crate) struct Reader {
     mark: ObjCell,
     line_end: Cell<LineEnd>,
     is_text: Cell<bool>,
-    /// Whether the builtin knows where it is. A text file that `readlines(hint)` left in the midst of an iteration does
-    /// not, even when it says so after a `flush()`, until it is moved.
+    /// Whether the builtin knows where it is. A text file that `readlines()` left in the midst of an iteration, by its
+    /// hint or an error, does not, even when it says so after a `flush()`, until it is moved.
     tells: Cell<bool>,
     /// How much is read ahead the next time, and at most when a file is read on and on.
     size: Cell<usize>,
@@ -266,11 +266,14 @@ impl Reader {
 
     fn operate_with(&self, name: &Any, arguments: &[&Any]) -> PyResult<Obj> {
         self.put_back()?;
+        let iterates = self.is_text.get() && name.to_str()? == "readlines";
+        if iterates {
+            self.tells.set(false);
+        }
         let result = self.below.file()?.attr(name)?.call_slice(arguments)?;
-        match name.to_str()? {
-            "readlines" if self.is_text.get() && !arguments.is_empty() => self.tells.set(false),
-            "seek" => self.tells.set(true),
-            _ => {}
+        // Iterating to the end of the file lets it know again.
+        if (iterates && arguments.is_empty()) || name.to_str()? == "seek" {
+            self.tells.set(true);
         }
         Ok(result)
     }
